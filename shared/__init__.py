@@ -1,0 +1,1 @@
+"""What both programs need: names, codec, crypto, messages, envelopes, transports."""
