@@ -1,0 +1,1 @@
+"""What every state machine shares: events, effects, the replay window."""
