@@ -151,29 +151,23 @@ def _unique(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 def _check(value: object, depth: int) -> None:
     """Refuse what msgpack can express and we do not accept."""
-    kind = type(value)
-    if kind is str:
+    if isinstance(value, str):
         _check_text(value)
-    elif kind is dict or kind is list:
+    elif isinstance(value, (dict, list)):
         if depth > MAX_DEPTH:
             raise CodecError(f"nested deeper than {MAX_DEPTH}")
         if isinstance(value, dict):
-            for key, item in value.items():
-                if type(key) is not str:
-                    raise CodecError("a map's key is not text")
+            for key in value:
                 _check_text(key)
-                _check(item, depth + 1)
-        elif isinstance(value, list):
-            for item in value:
-                _check(item, depth + 1)
-    elif value is not None and kind not in _SCALARS:
-        raise CodecError(f"{kind.__name__} is not accepted")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check(item, depth + 1)
+    elif value is not None and not isinstance(value, (int, bytes)):
+        raise CodecError(f"{type(value).__name__} is not accepted")
 
 
 def _check_text(text: object) -> None:
-    """Refuse text that has another spelling; msgpack checked the UTF-8."""
-    if not (isinstance(text, str) and unicodedata.is_normalized("NFC", text)):
+    """Refuse a key that is no text, and text that has another spelling."""
+    if not isinstance(text, str):
+        raise CodecError("a map's key is not text")
+    if not unicodedata.is_normalized("NFC", text):
         raise CodecError("a text is not in Unicode normal form C")
-
-
-_SCALARS: Final = frozenset({bool, int, bytes})

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Final, NoReturn, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -39,7 +38,7 @@ def spki_hash_of_certificate(certificate: bytes) -> bytes:
         CryptoError: the bytes are no certificate.
     """
     return spki_hash(
-        x509_parts.spki_der(x509_parts.load_certificate(certificate).public_key())
+        x509_parts.certificate_spki(x509_parts.load_certificate(certificate))
     )
 
 
@@ -118,7 +117,7 @@ def read_csr(csr: bytes) -> bytes:
         key = x509_parts.require_p256(request.public_key())
         is_signed = request.is_signature_valid
         is_plain = len(request.attributes) == 0
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except x509_parts.MALFORMED as error:
         raise CryptoError("not a certificate request") from error
     if not is_signed:
         raise CryptoError("a certificate request is not signed by its own key")
@@ -240,12 +239,12 @@ class CertificateAuthority:
         """
         try:
             key = serialization.load_pem_private_key(key_pem, None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except x509_parts.MALFORMED as error:
             raise CryptoError("not the private key of an authority") from error
         loaded = x509_parts.load_certificate(certificate)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not equal(
             x509_parts.spki_der(x509_parts.require_p256(key.public_key())),
-            x509_parts.spki_der(loaded.public_key()),
+            x509_parts.certificate_spki(loaded),
         ):
             raise CryptoError(
                 "an authority's key and certificate do not belong together"
@@ -297,7 +296,7 @@ class CertificateAuthority:
         """
         try:
             key = x509_parts.require_p256(serialization.load_der_public_key(spki_der))
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except x509_parts.MALFORMED as error:
             raise CryptoError("not a public key") from error
         if not not_before < not_after <= self._certificate.not_valid_after_utc:
             raise CryptoError("a leaf's time is empty or ends after its authority's")
@@ -349,7 +348,7 @@ def _leaf_info(certificate: x509.Certificate) -> LeafInfo:
         usage = extensions.get_extension_for_class(x509.KeyUsage).value
         extended = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         [uri] = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound, UnsupportedAlgorithm) as error:
+    except x509_parts.MALFORMED as error:
         raise CryptoError("a certificate is not of a leaf's shape") from error
     if (
         constraints.ca
@@ -369,10 +368,9 @@ def _leaf_info(certificate: x509.Certificate) -> LeafInfo:
 
 def _is_issued_by(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> bool:
     """Say whether an authority that is in time signed the leaf."""
-    if not ca.not_valid_before_utc <= now <= ca.not_valid_after_utc:
-        return False
     try:
         leaf.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        is_in_time = ca.not_valid_before_utc <= now <= ca.not_valid_after_utc
+    except x509_parts.MALFORMED:
         return False
-    return True
+    return is_in_time

@@ -6,6 +6,7 @@ Source: docs/protocol.md, section "Links". One curve: P-256.
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import (
@@ -17,6 +18,17 @@ from cryptography.x509.oid import NameOID
 from shared.errors import CryptoError
 
 CURVE: Final = ec.SECP256R1()
+MALFORMED: Final = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises, early or late, over DER that it does not accept."""
 
 
 def load_certificate(certificate: bytes) -> x509.Certificate:
@@ -27,8 +39,20 @@ def load_certificate(certificate: bytes) -> x509.Certificate:
     """
     try:
         return x509.load_der_x509_certificate(certificate)
-    except ValueError as error:
+    except MALFORMED as error:
         raise CryptoError("not a certificate") from error
+
+
+def certificate_spki(certificate: x509.Certificate) -> bytes:
+    """Return the SPKI, in DER, of a certificate's key, of whatever kind.
+
+    Raises:
+        CryptoError: the key is of a kind that the library does not know.
+    """
+    try:
+        return spki_der(certificate.public_key())
+    except MALFORMED as error:
+        raise CryptoError("a certificate's key cannot be read") from error
 
 
 def require_p256(key: object) -> ec.EllipticCurvePublicKey:

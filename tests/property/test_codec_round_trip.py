@@ -4,6 +4,7 @@ import contextlib
 import unicodedata
 
 import msgpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,25 +19,30 @@ SCALARS = st.one_of(
     TEXT,
     st.binary(max_size=40),
 )
+
+
+def depth(value: codec.Value) -> int:
+    """Return how deep lists and maps nest in a value."""
+    if isinstance(value, dict):
+        return 1 + max(map(depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(depth, value), default=0)
+    return 0
+
+
 VALUES: st.SearchStrategy[codec.Value] = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
         st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)
     ),
     max_leaves=6,
-)
+).filter(lambda value: depth(value) <= codec.MAX_DEPTH)
 
 
 @given(VALUES)
 def test_what_is_encoded_comes_back(value: codec.Value) -> None:
     """A value survives the wire and keeps its bytes."""
-    try:
-        encoded = codec.encode(value)
-    except CodecError as error:
-        encoded = b"\xc0"
-        value = None
-
-        assert "nested" in str(error)
+    encoded = codec.encode(value)
 
     assert value == codec.decode(encoded)
     assert encoded == codec.encode(codec.decode(encoded))
@@ -70,9 +76,5 @@ def test_every_truncation_and_every_appended_byte_is_refused(
     encoded = msgpack.packb(value)
     cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
     for altered in (cut, encoded + data.draw(st.binary(min_size=1, max_size=3))):
-        try:
+        with pytest.raises(CodecError):
             codec.decode(altered)
-        except CodecError:
-            continue
-
-        assert altered == "refused"

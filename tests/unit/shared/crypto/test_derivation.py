@@ -45,8 +45,8 @@ def test_hkdf_is_that_of_rfc_5869() -> None:
     )
 
     assert (
-        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
-        == output.hex()
+        output.hex()
+        == "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
     )
 
 
@@ -70,7 +70,7 @@ def test_a_fingerprint_covers_realm_and_root() -> None:
 
     assert h(b"MPX1-fpr\0clinic\0" + b"r" * 32) == given
     assert base64.b32encode(given).decode().rstrip("=") == text.replace("-", "")
-    assert [4] * 13 == [len(group) for group in text.split("-")]
+    assert [len(group) for group in text.split("-")] == [4] * 13
 
 
 def test_a_job_id_depends_on_realm_consumer_and_choice() -> None:
@@ -83,7 +83,7 @@ def test_a_job_id_depends_on_realm_consumer_and_choice() -> None:
     }
 
     assert h(b"MPX1-job\0" + msgpack.packb([F, CLIENT, b"i" * 16]))[:16] == given
-    assert 3 == len(others - {given})
+    assert len(others - {given}) == 3
 
 
 def test_spec_and_manifest_are_hashed_as_received() -> None:
@@ -128,15 +128,19 @@ def test_an_all_zero_secret_gives_no_session(secret: bytes) -> None:
 
 def test_wrapping_keys_and_broker_passwords_have_their_labels() -> None:
     """HKDF without a salt, one block."""
-    assert expand(b"k" * 32, b"MPX1 K_sess", 1) == derivation.next_session_key(b"k" * 32)
-    assert expand(b"s" * 16, b"MPX1 broker", 1).hex() == derivation.broker_password(b"s" * 16)
+    assert expand(b"k" * 32, b"MPX1 K_sess", 1) == derivation.next_session_key(
+        b"k" * 32
+    )
+    assert expand(b"s" * 16, b"MPX1 broker", 1).hex() == derivation.broker_password(
+        b"s" * 16
+    )
 
 
 def test_a_password_hash_is_rabbitmq_s() -> None:
     """RabbitMQ's documentation computes this one: "test12" with salt 908dc60a."""
     given = derivation.rabbitmq_password_hash("test12", bytes.fromhex("908dc60a"))
 
-    assert "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR" == given
+    assert given == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
 
 def test_a_channel_binding_covers_both_leaves_in_their_roles() -> None:
@@ -152,9 +156,32 @@ def test_ap_macs_cover_all_fields_in_the_order_of_the_protocol() -> None:
     key, mh, cb, ns, na, ns2 = (bytes([n]) * 32 for n in range(6))
     request = derivation.ap_request_mac(key, CLIENT, SERVER, JOB, 2, mh, cb, ns, na)
     reply = derivation.ap_reply_mac(
-        key, SERVER, CLIENT, JOB, 2, mh, cb, ns, na, {"max_frame": 9, "max_bytes": 7}, ns2
+        key,
+        SERVER,
+        CLIENT,
+        JOB,
+        2,
+        mh,
+        cb,
+        ns,
+        na,
+        {"max_frame": 9, "max_bytes": 7},
+        ns2,
     )
     lim = {"max_bytes": 7, "max_frame": 9}
 
-    assert mac(key, b"MPX1-apreq\0" + msgpack.packb([CLIENT, SERVER, JOB, 2, mh, cb, ns, na])) == request
-    assert mac(key, b"MPX1-aprep\0" + msgpack.packb([SERVER, CLIENT, JOB, 2, mh, cb, ns, na, lim, ns2])) == reply
+    assert (
+        mac(
+            key,
+            b"MPX1-apreq\0" + msgpack.packb([CLIENT, SERVER, JOB, 2, mh, cb, ns, na]),
+        )
+        == request
+    )
+    assert (
+        mac(
+            key,
+            b"MPX1-aprep\0"
+            + msgpack.packb([SERVER, CLIENT, JOB, 2, mh, cb, ns, na, lim, ns2]),
+        )
+        == reply
+    )

@@ -3,6 +3,7 @@
 import resource
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,12 +41,12 @@ def test_the_default_costs_are_three_passes_over_256_mib() -> None:
     data = seal_key_file(b"keys", b"password", SALT, NONCE)
 
     assert struct.pack(">II", 3, 256 * 1024) == data[OPS_AT : OPS_AT + 8]
-    assert b"keys" == open_key_file(data, b"password")
+    assert open_key_file(data, b"password") == b"keys"
 
 
 def test_a_file_opens_with_its_password_alone(sealed: bytes) -> None:
     """A wrong one is told from a missing one."""
-    assert b"keys" == open_key_file(sealed, b"password")
+    assert open_key_file(sealed, b"password") == b"keys"
     with pytest.raises(UnsealError, match="the password is wrong") as wrong:
         open_key_file(sealed, b"passwore")
     with pytest.raises(ConfigError, match="has a password and none was given") as none:
@@ -102,7 +103,7 @@ def test_a_file_without_a_password_still_finds_damage() -> None:
     data = seal_key_file(b"keys", None, SALT, NONCE)
 
     assert b"MPXK\x01\x00" + bytes(8) == data[:14]
-    assert b"keys" == open_key_file(data, None)
+    assert open_key_file(data, None) == b"keys"
     for position in range(OPS_AT, len(data)):
         altered = bytearray(data)
         altered[position] ^= 1
@@ -145,7 +146,7 @@ def test_an_empty_password_is_not_one() -> None:
 
 @pytest.mark.parametrize(("salt", "nonce"), [(SALT[1:], NONCE), (SALT, NONCE[1:])])
 def test_salt_and_nonce_have_their_lengths(salt: bytes, nonce: bytes) -> None:
-    """struct would pad a short one with zeros."""
+    """A short one would be padded with zeros."""
     with pytest.raises(CryptoError):
         seal_key_file(b"keys", None, salt, nonce)
 
@@ -153,8 +154,8 @@ def test_salt_and_nonce_have_their_lengths(salt: bytes, nonce: bytes) -> None:
 def test_too_little_memory_is_not_called_a_wrong_password(sealed: bytes) -> None:
     """The user would look for the mistake in the wrong place."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    with open("/proc/self/statm") as statm:  # noqa: PTH123 - a kernel file
-        used = int(statm.read().split()[0]) * resource.getpagesize()
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    used = pages * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), limits[1]))
     try:
         with pytest.raises(ConfigError, match="memory"):

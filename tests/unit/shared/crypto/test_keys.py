@@ -52,12 +52,18 @@ LOW_ORDER_X25519 = [
 def test_a_signature_is_ed25519_over_label_and_data() -> None:
     """RFC 8032, 7.1, test 2 has a one-byte message; ours is label and data."""
     key = SigningKey.from_seed(
-        bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
+        bytes.fromhex(
+            "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"
+        )
     )
-    public = bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")
+    public = bytes.fromhex(
+        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+    )
 
     assert public == key.public
-    assert bindings.crypto_sign(LABEL + b"data", key.seed + public)[:64] == key.sign(LABEL, b"data")
+    assert bindings.crypto_sign(LABEL + b"data", key.seed + public)[:64] == key.sign(
+        LABEL, b"data"
+    )
 
 
 def test_a_signature_verifies_and_only_for_what_was_signed() -> None:
@@ -89,7 +95,9 @@ def test_a_signature_with_s_not_below_the_order_is_refused() -> None:
     signature = key.sign(LABEL, b"data")
     larger = int.from_bytes(signature[32:], "little") + ORDER
     with pytest.raises(BadSignatureError):
-        verify(key.public, LABEL, b"data", signature[:32] + larger.to_bytes(32, "little"))
+        verify(
+            key.public, LABEL, b"data", signature[:32] + larger.to_bytes(32, "little")
+        )
 
 
 @pytest.mark.parametrize("public", SMALL_ORDER + SECOND_ENCODINGS)
@@ -142,19 +150,27 @@ def test_a_key_id_is_the_start_of_a_labelled_hash() -> None:
     """Both kinds of keys have ids by the same rule."""
     signing, kem = SigningKey.generate(), KemKey.generate()
 
-    assert sha256(b"MPX1-kid\0", signing.public)[:8] == signing.kid == kid(signing.public)
+    assert (
+        sha256(b"MPX1-kid\0", signing.public)[:8] == signing.kid == kid(signing.public)
+    )
     assert sha256(b"MPX1-kid\0", kem.public)[:8] == kem.kid
 
 
 def test_both_sides_of_an_exchange_get_the_secret_of_rfc_7748() -> None:
     """RFC 7748, 6.1: Alice's and Bob's keys and their shared secret."""
     alice = KemKey.from_bytes(
-        bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f92ebc0992ac177fba51db92c2a")
+        bytes.fromhex(
+            "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"
+        )
     )
     bob = KemKey.from_bytes(
-        bytes.fromhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")
+        bytes.fromhex(
+            "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"
+        )
     )
-    expected = bytes.fromhex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742")
+    expected = bytes.fromhex(
+        "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
+    )
 
     assert expected == alice.exchange(bob.public) == bob.exchange(alice.public)
     assert alice.public == KemKey.from_bytes(alice.secret).public

@@ -24,7 +24,7 @@ def test_hpke_opens_with_the_key_and_info_it_was_sealed_for() -> None:
     kem = KemKey.generate()
     sealed = hpke_seal(kem.public, b"info", b"text")
 
-    assert b"text" == hpke_open(kem, b"info", sealed)
+    assert hpke_open(kem, b"info", sealed) == b"text"
     assert len(b"text") + HPKE_OVERHEAD_BYTES == len(sealed)
     with pytest.raises(UnsealError):
         hpke_open(kem, b"other", sealed)
@@ -102,7 +102,7 @@ def test_a_text_with_its_nonce_before_it_opens() -> None:
     data = seal_with_nonce(KEY, AAD, b"", NONCE)
 
     assert NONCE + aead_seal(KEY, NONCE, AAD, b"") == data
-    assert b"" == open_with_nonce(KEY, AAD, data)
+    assert open_with_nonce(KEY, AAD, data) == b""
     for altered in (data[:-1], data[1:], b"", data + b"\0"):
         with pytest.raises(UnsealError):
             open_with_nonce(KEY, AAD, altered)
