@@ -1,0 +1,1 @@
+"""A participant: an MPC server, a source client or a consumer client."""

@@ -1,0 +1,1 @@
+"""MPC engines: how values become shares, shares a result."""

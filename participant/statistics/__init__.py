@@ -1,0 +1,1 @@
+"""What can be asked: prepared at the source, finished at the consumer."""
