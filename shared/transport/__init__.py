@@ -1,0 +1,1 @@
+"""How envelopes travel: the interface, AMQP and an in-memory broker."""
