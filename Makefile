@@ -1,0 +1,66 @@
+# Everything a developer or a visitor runs. `setup`, `demo`, `test` and `bench`
+# need no step before them: each sets up what is missing, once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+# What must be covered to the last branch; `include` in pyproject.toml names it.
+COVERAGE := --cov --cov-report=term --cov-fail-under=100
+
+.PHONY: help setup rabbitmq demo test bench clean
+
+help:
+	@echo 'make setup   virtual environment in .venv, and RabbitMQ'
+	@echo 'make demo    a whole realm on this machine answers four questions'
+	@echo 'make test    every check and test, with a real broker'
+	@echo 'make bench   measure set-up times and throughput'
+	@echo 'make clean   remove everything that was made here'
+
+setup: $(READY) rabbitmq
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'make: Python 3.11 or later is needed; name one: make setup PYTHON=python3.12' >&2; \
+	    exit 3; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo 'make: this Python cannot make virtual environments, installing python3-venv' >&2; \
+	    if [ "$$(id -u)" -eq 0 ]; then as=env; else as='sudo -n'; fi; \
+	    command -v apt-get >/dev/null && $$as apt-get update -qq && \
+	        $$as env DEBIAN_FRONTEND=noninteractive \
+	            apt-get install -y -qq --no-install-recommends python3-venv || { \
+	    echo 'make: please install it: apt-get install python3-venv (or your system'"'"'s like)' >&2; \
+	    exit 3; }; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+rabbitmq:
+	@broker_config/install_rabbitmq
+
+broker_config/definitions.json: shared/topology.py $(READY)
+	$(BIN)/python -m shared.topology > $@.new
+	mv $@.new $@
+
+demo: setup
+	@$(BIN)/mpc-manager demo
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(COVERAGE)
+
+bench: setup
+	@$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf .venv .rabbitmq .rabbitmq.new build *.egg-info .coverage .coverage.* htmlcov \
+	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""How this manager reaches its broker, a private node or somebody else's."""
+
+from dataclasses import dataclass
+
+from manager.broker.admin import BrokerAdmin
+from manager.broker.credentials import BrokerCredentials, load_credentials
+from manager.broker.node import PrivateNode
+from manager.config import ManagerSettings
+from shared.errors import ConfigError, TransportError
+from shared.names import Realm
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAccess:
+    """Where the broker is and who we are there."""
+
+    amqp_url: str
+    """Also what a token tells its holder; without user and password."""
+    management_url: str
+    credentials: BrokerCredentials
+    vhost: Realm
+
+    def admin(self) -> BrokerAdmin:
+        """Return the broker's administrator, not yet connected."""
+        return BrokerAdmin(self.management_url, self.credentials.admin, self.vhost)
+
+
+def private_node(settings: ManagerSettings) -> PrivateNode:
+    """Return this manager's private node, running or not.
+
+    Raises:
+        ConfigError: the settings name somebody else's broker.
+    """
+    if settings.broker_url is not None:
+        raise ConfigError(
+            "broker_url names a broker that is not ours to start or stop",
+            "start it where it belongs, then run 'mpc-manager broker apply'; for a"
+            " private node remove broker_url (MPC_BROKER_URL) from the settings",
+        )
+    return PrivateNode(
+        settings.broker_folder,
+        settings.vhost,
+        settings.broker_port,
+        settings.broker_management_port,
+    )
+
+
+def broker_access(settings: ManagerSettings) -> BrokerAccess:
+    """Return how to reach the broker that the settings mean.
+
+    Raises:
+        ConfigError: the credentials are missing or not usable.
+        TransportError: it is the private node, and it does not run.
+    """
+    if (
+        settings.broker_url is not None
+        and settings.broker_management_url is not None
+        and settings.broker_credentials_file is not None
+    ):
+        return BrokerAccess(
+            settings.broker_url,
+            settings.broker_management_url,
+            load_credentials(settings.broker_credentials_file),
+            settings.vhost,
+        )
+    node = private_node(settings)
+    status = node.status()
+    if status is None or not status.is_running:
+        raise TransportError(
+            "the private RabbitMQ node does not run", "run 'mpc-manager broker start'"
+        )
+    return BrokerAccess(
+        status.amqp_url, status.management_url, node.credentials(), settings.vhost
+    )

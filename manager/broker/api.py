@@ -1,0 +1,200 @@
+"""RabbitMQ's management API: one kept connection, JSON in and out."""
+
+import http.client
+import json
+import ssl
+import threading
+from base64 import b64encode
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from manager.broker.credentials import Credential
+from shared.errors import ConfigError, TransportError
+
+DEFAULT_TIMEOUT = timedelta(seconds=10)
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""A list of many thousand queues fits; more is refused."""
+_REASON_CHARACTERS = 300
+_HINT = "see that the broker runs ('mpc-manager broker status') and its url is right"
+
+
+class ManagementApi:
+    """A blocking client, one request at a time; threads may share it.
+
+    Args:
+        url: ``http[s]://host:port`` of the management listener, without a user.
+        credential: an administrator of the broker.
+        timeout: of each step of a request.
+
+    Raises:
+        ConfigError: the url is malformed.
+    """
+
+    def __init__(
+        self, url: str, credential: Credential, timeout: timedelta = DEFAULT_TIMEOUT
+    ) -> None:
+        host, port, prefix, is_tls = _parse(url)
+        self._url = url
+        self._prefix = prefix
+        seconds = timeout.total_seconds()
+        self._connection: http.client.HTTPConnection = (
+            http.client.HTTPSConnection(
+                host, port, timeout=seconds, context=ssl.create_default_context()
+            )
+            if is_tls
+            else http.client.HTTPConnection(host, port, timeout=seconds)
+        )
+        token = b64encode(f"{credential.user}:{credential.password}".encode())
+        self._headers = {
+            "Authorization": f"Basic {token.decode()}",
+            "Content-Type": "application/json",
+        }
+        self._user = credential.user
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens it again."""
+        with self._lock:
+            self._connection.close()
+
+    def get(self, *path: str, query: str = "") -> object:
+        """Return what a path holds.
+
+        Raises:
+            TransportError: the broker is not there, refuses, or knows no such path.
+        """
+        status, answer = self._request("GET", path, None, query)
+        if status != HTTPStatus.OK:
+            raise self._refused("GET", path, status, answer)
+        try:
+            content: object = json.loads(answer)
+        except ValueError as error:
+            raise TransportError(
+                f"{self._url} does not answer as RabbitMQ's management api does", _HINT
+            ) from error
+        return content
+
+    def put(self, *path: str, body: Mapping[str, object]) -> None:
+        """Create or update what a path names.
+
+        Raises:
+            TransportError: the broker is not there or refuses, for instance since
+                it holds the same name with other arguments.
+        """
+        self._change("PUT", path, body, {HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
+
+    def post(self, *path: str, body: Mapping[str, object]) -> None:
+        """Add to what a path names.
+
+        Raises:
+            TransportError: the broker is not there or refuses.
+        """
+        self._change("POST", path, body, {HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
+
+    def delete(self, *path: str) -> bool:
+        """Delete what a path names; say whether it was there.
+
+        Raises:
+            TransportError: the broker is not there or refuses.
+        """
+        status = self._change(
+            "DELETE", path, None, {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND}
+        )
+        return status != HTTPStatus.NOT_FOUND
+
+    def _change(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: Mapping[str, object] | None,
+        accepted: set[HTTPStatus],
+    ) -> int:
+        status, answer = self._request(method, path, body, "")
+        if status not in accepted:
+            raise self._refused(method, path, status, answer)
+        return status
+
+    def _request(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: Mapping[str, object] | None,
+        query: str,
+    ) -> tuple[int, bytes]:
+        target = self._prefix + "".join(f"/{quote(part, safe='')}" for part in path)
+        content = None if body is None else json.dumps(body).encode()
+        with self._lock:
+            had_connection = self._connection.sock is not None
+            try:
+                return self._exchange(method, target + query, content)
+            except (http.client.HTTPException, OSError) as error:
+                self._connection.close()
+                # A kept connection may have been closed by the broker meanwhile.
+                # Each of our changes may be repeated: all are idempotent.
+                if not had_connection or isinstance(error, TimeoutError):
+                    raise self._unreachable(error) from error
+            try:
+                return self._exchange(method, target + query, content)
+            except (http.client.HTTPException, OSError) as error:
+                self._connection.close()
+                raise self._unreachable(error) from error
+
+    def _exchange(
+        self, method: str, target: str, content: bytes | None
+    ) -> tuple[int, bytes]:
+        self._connection.request(method, target, body=content, headers=self._headers)
+        response = self._connection.getresponse()
+        answer = response.read(MAX_ANSWER_BYTES + 1)
+        if len(answer) > MAX_ANSWER_BYTES:
+            self._connection.close()
+            raise http.client.HTTPException("the answer is too large")
+        return response.status, answer
+
+    def _unreachable(self, error: Exception) -> TransportError:
+        reason = str(error) or type(error).__name__
+        return TransportError(
+            f"cannot reach the broker's management api at {self._url}: {reason}", _HINT
+        )
+
+    def _refused(
+        self, method: str, path: tuple[str, ...], status: int, answer: bytes
+    ) -> TransportError:
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return TransportError(
+                f"the broker does not let {self._user!r} administer it",
+                "see that the user is an administrator and the credentials are right",
+            )
+        reason = ""
+        with suppress(ValueError, AttributeError):
+            # Two shapes: {"error", "reason"} and, at times, a plain text.
+            reason = str(json.loads(answer).get("reason"))[:_REASON_CHARACTERS]
+        return TransportError(
+            f"the broker refused {method} {'/'.join(path)} ({status}): {reason}",
+            "an object of that name may exist with other settings: delete it in the"
+            " management UI and run 'mpc-manager broker apply'",
+        )
+
+
+def _parse(url: str) -> tuple[str, int, str, bool]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is not a url", "write http://host:port") from error
+    if (
+        parts.scheme not in {"http", "https"}
+        or not host
+        or parts.username is not None
+        or parts.query
+        or parts.fragment
+    ):
+        raise ConfigError(
+            "the broker's management url is malformed",
+            "write http://host:port or https://host:port, without user and password",
+        )
+    is_tls = parts.scheme == "https"
+    default = 443 if is_tls else 80
+    return host, port or default, parts.path.rstrip("/") + "/api", is_tls

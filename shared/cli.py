@@ -1,0 +1,192 @@
+"""What both programs' command lines share: options, errors, exit codes.
+
+stdout carries the result only; errors go to stderr as ``program: error: …`` and
+``program: hint: …``. A command returns nothing, or its own exit code.
+"""
+
+import contextlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum, unique
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from shared.errors import (
+    AuthenticationError,
+    ConfigError,
+    FrameworkError,
+    JobError,
+    RefusedError,
+    RemoteProtocolError,
+    TransportError,
+)
+from shared.log import LEVELS
+
+DISTRIBUTION = "mpc-management"
+
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
+
+
+@unique
+class ExitCode(IntEnum):
+    """What a program's end says."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    CONFIGURATION = 3
+    UNREACHABLE = 4
+    REFUSED = 5
+    NOT_READY = 75
+    INTERRUPTED = 130
+
+
+# The first class that fits counts: RefusedError is a JobError too.
+_EXIT_CODES: tuple[tuple[type[FrameworkError], ExitCode], ...] = (
+    (ConfigError, ExitCode.CONFIGURATION),
+    (TransportError, ExitCode.UNREACHABLE),
+    (RefusedError, ExitCode.REFUSED),
+    (AuthenticationError, ExitCode.REFUSED),
+    (RemoteProtocolError, ExitCode.REFUSED),
+    (JobError, ExitCode.FAILED),
+)
+
+
+def exit_code(error: FrameworkError) -> ExitCode:
+    """Return the exit code that an error stands for."""
+    for kind, code in _EXIT_CODES:
+        if isinstance(error, kind):
+            return code
+    return ExitCode.FAILED
+
+
+def print_error(program: str, message: str, hint: str | None = None) -> None:
+    """Print an error and what to do about it on stderr."""
+    click.echo(f"{program}: error: {message}", err=True)
+    if hint:
+        click.echo(f"{program}: hint: {hint}", err=True)
+
+
+def run(
+    command: click.Command, program: str, arguments: Sequence[str] | None = None
+) -> int:
+    """Run a program's command line and return its exit code.
+
+    Errors of the framework and of usage are printed; any other exception is a
+    bug and passes.
+
+    Args:
+        command: the program's group.
+        program: its name, as users type it.
+        arguments: those of the process unless given.
+    """
+    try:
+        answer: object = command.main(
+            args=None if arguments is None else list(arguments),
+            prog_name=program,
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except FrameworkError as error:
+        print_error(program, str(error), error.hint)
+        return exit_code(error)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else program
+        print_error(program, _sentence(error), f"see '{path} --help'")
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        print_error(program, _sentence(error))
+        return ExitCode.USAGE
+    except click.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return ExitCode.INTERRUPTED
+        print_error(program, "not confirmed, nothing was done")
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return ExitCode.FAILED
+    except SystemExit as error:
+        # click ends so when the reader of its output has gone.
+        return error.code if isinstance(error.code, int) else ExitCode.FAILED
+    return answer if isinstance(answer, int) else ExitCode.DONE
+
+
+def _sentence(error: click.ClickException) -> str:
+    text = error.format_message().strip().removesuffix(".")
+    return text[:1].lower() + text[1:]
+
+
+def _silence_stdout() -> None:
+    # The interpreter flushes once more at its end, and would complain again.
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def version() -> str:
+    """Return the installed version."""
+    try:
+        return importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def home_option(command: Decorated) -> Decorated:
+    """Add ``--home FOLDER``; the parameter is ``home: Path | None``."""
+    return click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="Where keys, state and settings of this identity lie.",
+    )(command)
+
+
+def config_option(command: Decorated) -> Decorated:
+    """Add ``--config FILE``; the parameter is ``config: Path | None``."""
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Settings, instead of the file in the home.",
+    )(command)
+
+
+def log_level_option(command: Decorated) -> Decorated:
+    """Add ``--log-level LEVEL``; the parameter is ``log_level: str | None``."""
+    return click.option(
+        "--log-level",
+        type=click.Choice(LEVELS),
+        help="The least that is logged, on stderr.",
+    )(command)
+
+
+def json_option(command: Decorated) -> Decorated:
+    """Add ``--json``; the parameter is ``as_json: bool``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, for machines."
+    )(command)
+
+
+def version_option(command: Decorated) -> Decorated:
+    """Add ``--version``; there is no parameter."""
+
+    def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted and not context.resilient_parsing:
+            click.echo(f"{context.info_name} {version()}")
+            context.exit()
+
+    return click.option(
+        "--version",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=show,
+        help="Print the version.",
+    )(command)

@@ -1,0 +1,172 @@
+"""How commands end and what they print then."""
+
+import sys
+
+import click
+import pytest
+
+from shared.cli import (
+    ExitCode,
+    config_option,
+    exit_code,
+    home_option,
+    json_option,
+    log_level_option,
+    run,
+    version_option,
+)
+from shared.errors import (
+    AuthenticationError,
+    ConfigError,
+    CryptoError,
+    ErrorCode,
+    FrameworkError,
+    JobError,
+    RefusalCode,
+    RefusedError,
+    RemoteProtocolError,
+    TransportError,
+)
+
+
+@click.group()
+@home_option
+@config_option
+@log_level_option
+@version_option
+def program(home: object, config: object, log_level: object) -> None:
+    """Do things."""
+
+
+@program.command()
+@json_option
+def show(as_json: bool) -> None:
+    """Print something."""
+    click.echo("{}" if as_json else "nothing")
+
+
+@program.command()
+def wait() -> int:
+    """End with a code of its own."""
+    return ExitCode.NOT_READY
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConfigError("x"), 3),
+        (TransportError("x"), 4),
+        (AuthenticationError("x"), 5),
+        (RefusedError("x", RefusalCode.POLICY), 5),
+        (RemoteProtocolError("x", ErrorCode.FORBIDDEN), 5),
+        (JobError("x"), 1),
+        (CryptoError("x"), 1),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code(
+    error: FrameworkError, expected: int
+) -> None:
+    """Scripts tell a refusal from a broker that is away."""
+    assert expected == exit_code(error)
+
+
+def failing(error: BaseException) -> click.Command:
+    """Return a command that raises."""
+
+    @click.command()
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def test_an_error_is_printed_with_its_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr; stdout carries results only."""
+    code = run(failing(ConfigError("no home", "make one")), "prog", [])
+    printed = capsys.readouterr()
+
+    assert code == 3
+    assert printed.out == ""
+    assert printed.err == "prog: error: no home\nprog: hint: make one\n"
+
+
+def test_a_command_without_answer_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    """And its result is on stdout."""
+    code = run(program, "prog", ["show", "--json"])
+
+    assert code == 0
+    assert capsys.readouterr().out == "{}\n"
+
+
+def test_a_command_may_end_with_its_own_code() -> None:
+    """Such as 75: not ready, try again."""
+    assert run(program, "prog", ["wait"]) == 75
+
+
+def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """In our own form, and with where to read on."""
+    code = run(program, "prog", ["show", "--nothing"])
+
+    assert code == 2
+    assert capsys.readouterr().err == (
+        "prog: error: no such option '--nothing'\nprog: hint: see 'prog show --help'\n"
+    )
+
+
+def test_an_unreadable_argument_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors of click that are not about usage have the same form."""
+    code = run(failing(click.FileError("data.csv", "gone")), "prog", [])
+
+    assert code == 2
+    assert capsys.readouterr().err.startswith("prog: error: could not open file")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["show", "--help"]])
+def test_help_and_version_are_done(arguments: list[str]) -> None:
+    """They are no errors."""
+    assert run(program, "prog", arguments) == 0
+
+
+def test_the_version_is_named_after_the_program(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two programs, one distribution."""
+    run(program, "prog", ["--version"])
+
+    assert capsys.readouterr().out.startswith("prog ")
+
+
+def test_an_interrupt_leaves_no_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C is what the user wanted."""
+    code = run(failing(KeyboardInterrupt()), "prog", [])
+
+    assert code == 130
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_a_question_that_is_not_confirmed_fails(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing was done, and a script must see it."""
+    code = run(failing(click.Abort()), "prog", [])
+
+    assert code == 1
+    assert "not confirmed" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """``mpc-manager … | head -1`` ends quietly."""
+    stdout = sys.stdout
+    try:
+        code = run(failing(BrokenPipeError(32, "Broken pipe")), "prog", [])
+    finally:
+        sys.stdout = stdout
+
+    assert code == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bug_is_not_hidden() -> None:
+    """It passes with its trace."""
+    with pytest.raises(ZeroDivisionError):
+        run(failing(ZeroDivisionError()), "prog", [])
