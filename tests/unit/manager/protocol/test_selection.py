@@ -91,6 +91,20 @@ def test_servers_of_different_owners_are_preferred() -> None:
     assert _names(choice) == (S1, S4, S3)
 
 
+def test_different_owners_matter_more_than_free_slots() -> None:
+    """A large operator must not fill a roster because it has the most room."""
+    candidates = [
+        server(S1, slots_free=3, operator="Acme", csp="aws"),
+        server(S2, slots_free=4, operator="Acme", csp="gcp"),
+        server(S3, slots_free=1, operator="Bolt", csp="aws"),
+        server(S4, slots_free=1, operator="Core", csp="gcp"),
+    ]
+
+    choice = choose(candidates, Requirements(), 3, DEADLINE)
+
+    assert _names(choice) == (S2, S3, S4)
+
+
 def test_a_replacement_differs_from_the_servers_that_are_kept() -> None:
     """Who stays in the roster counts for the spread too, and is not chosen again."""
     kept = server(S1, operator="Acme")
