@@ -5,7 +5,7 @@ Source: docs/protocol.md, section "AS exchange", presence and half-open sessions
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, assert_never
 
 from manager.protocol.model import PartyBack, PartyGone, SlotFreed
 from shared.messages import DatasetNotice, LogOff, Status
@@ -107,6 +107,8 @@ def step(
             return _gone(replace(state, sid=None), was_online=state.is_online)
         case NotAnswering():
             return Transition(replace(state, is_online=False))
+        case _:
+            assert_never(event)
 
 
 def _heard(

@@ -8,7 +8,7 @@ import base64
 import binascii
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
-from typing import Final
+from typing import Final, assert_never
 
 from manager.protocol.credentials import Issuer, certify
 from shared.crypto.derivation import equal, sha256
@@ -212,6 +212,8 @@ def step(
             return _end(state, TokenStage.REVOKED)
         case TimerFired():
             return _end(state, TokenStage.EXPIRED)
+        case _:
+            assert_never(event)
 
 
 def _requested(

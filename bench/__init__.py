@@ -1,0 +1,1 @@
+"""What `make bench` measures; every figure beside a floor of the same run."""

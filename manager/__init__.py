@@ -1,0 +1,1 @@
+"""The manager: registers, authenticates, selects, issues tickets and manifests."""

@@ -1,0 +1,55 @@
+"""``mpc-manager``: the operator's program."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from manager.cli.broker import broker
+from manager.cli.demo import demo
+from manager.cli.jobs import jobs
+from manager.cli.participants import participants
+from manager.cli.realm import init, run_manager
+from manager.cli.tokens import token
+from manager.config import load_settings
+from shared import log
+from shared.cli import (
+    config_option,
+    home_option,
+    log_level_option,
+    run,
+    version_option,
+)
+
+PROGRAM = "mpc-manager"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@home_option
+@config_option
+@log_level_option
+@version_option
+@click.pass_context
+def manager(
+    context: click.Context,
+    home: Path | None,
+    config: Path | None,
+    log_level: str | None,
+) -> None:
+    """Manage a realm: who may compute with whom, and every computation.
+
+    Start with ``init``, ``broker start`` and ``run``; then ``token create`` for
+    each participant. ``demo`` shows a whole realm on this machine.
+    """
+    settings = load_settings({"home": home, "log_level": log_level}, config)
+    log.configure(settings.log_level)
+    context.obj = settings
+
+
+for _command in (init, run_manager, broker, token, participants, jobs, demo):
+    manager.add_command(_command)
+
+
+def main() -> None:
+    """Run the program and end the process."""
+    sys.exit(run(manager, PROGRAM))

@@ -1,0 +1,164 @@
+"""``mpc-manager init`` and ``run``: making a realm and managing it."""
+
+import os
+import secrets
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+
+from manager.broker.access import broker_access
+from manager.cli.opening import database_path, open_keys, open_store
+from manager.config import SETTINGS_FILE, ManagerSettings
+from manager.private_files import HomeBusyError, locked, make_home
+from manager.realm import KEY_FILE, LOCK_FILE, belongs_to, descriptor_of, init_realm
+from manager.running import run_service
+from shared.cli import ExitCode, print_error
+from shared.clock import SystemClock
+from shared.crypto.derivation import fingerprint_text
+from shared.errors import ConfigError
+from shared.names import Realm, check_realm
+
+MAX_PASSWORD_BYTES = 4096
+
+
+@click.command()
+@click.option("--realm", required=True, help="The realm's name; also the vhost's.")
+@click.option(
+    "--root-password-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Its first line encrypts the realm's root key.",
+)
+@click.option(
+    "--root-password-fd",
+    type=int,
+    metavar="N",
+    help="A file descriptor to read that password from.",
+)
+@click.pass_obj
+def init(
+    settings: ManagerSettings,
+    realm: str,
+    root_password_file: Path | None,
+    root_password_fd: int | None,
+) -> None:
+    """Make a realm: its root key, the manager's keys and an empty store.
+
+    Prints the fingerprint, by which participants know the realm. The root key is
+    not needed to run: keep its password, and move the file to a safe place.
+    """
+    name = check_realm(realm)
+    make_home(settings.home)
+    with locked(settings.home / LOCK_FILE):
+        if (settings.home / KEY_FILE).exists():
+            raise ConfigError(
+                f"there is a realm already in {settings.home}",
+                "name another folder with --home",
+            )
+        _check_settings(settings.home / SETTINGS_FILE, name)
+        password = _password(root_password_file, root_password_fd)
+        fingerprint = init_realm(
+            settings.home,
+            database_path(settings),
+            name,
+            password,
+            SystemClock().now(),
+            secrets.token_bytes,
+        )
+        _keep_settings(settings.home / SETTINGS_FILE, name)
+    click.echo(fingerprint_text(fingerprint))
+    click.echo(
+        f"mpc-manager: realm {name} is ready in {settings.home};"
+        " next: mpc-manager broker start, then mpc-manager run",
+        err=True,
+    )
+
+
+@click.command("run")
+@click.pass_obj
+def run_manager(settings: ManagerSettings) -> int | None:
+    """Manage the realm until Ctrl-C or SIGTERM.
+
+    The broker must run: this starts nothing else.
+    """
+    keys = open_keys(settings)
+    try:
+        with locked(settings.home / LOCK_FILE):
+            store = open_store(settings)
+            try:
+                if not belongs_to(keys, descriptor_of(store)):
+                    raise ConfigError(
+                        "the key file and the store are of different realms",
+                        "restore both from the same backup",
+                    )
+                run_service(settings, broker_access(settings), store, keys)
+            finally:
+                store.close()
+    except HomeBusyError as error:
+        print_error("mpc-manager", str(error), error.hint)
+        return ExitCode.NOT_READY
+    return None
+
+
+def _password(file: Path | None, descriptor: int | None) -> bytes:
+    """Return the root key's password: from a file, a descriptor or the prompt."""
+    if file is not None:
+        return _first_line(file.read_bytes())
+    if descriptor is not None:
+        try:
+            with os.fdopen(descriptor, "rb") as stream:
+                return _first_line(stream.read(MAX_PASSWORD_BYTES))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read file descriptor {descriptor}: {error.strerror}",
+                "open it for the command, such as 3<FILE with --root-password-fd 3",
+            ) from error
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            "no terminal to ask for the root key's password;"
+            " give --root-password-file or --root-password-fd"
+        )
+    answer: str = click.prompt(
+        "Password for the realm's root key",
+        hide_input=True,
+        confirmation_prompt=True,
+        err=True,
+    )
+    return answer.encode()
+
+
+def _first_line(data: bytes) -> bytes:
+    password = data.split(b"\n", 1)[0].rstrip(b"\r")
+    if not password:
+        raise ConfigError("the password is empty", "put it on the file's first line")
+    return password
+
+
+def _check_settings(path: Path, realm: Realm) -> None:
+    """Refuse settings that name another realm."""
+    named = _named_realm(path)
+    if named not in {None, realm}:
+        raise ConfigError(
+            f"{path} names the realm {named!r}", f"set realm = {str(realm)!r} there"
+        )
+
+
+def _keep_settings(path: Path, realm: Realm) -> None:
+    """Write the realm's name where every command finds it."""
+    if _named_realm(path) is None:
+        before = path.read_text() if path.exists() else ""
+        path.write_text(f'realm = "{realm}"\n{before}')
+        path.chmod(0o600)
+
+
+def _named_realm(path: Path) -> object:
+    if not path.exists():
+        return None
+    try:
+        return tomllib.loads(path.read_text()).get("realm")
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}", "correct it, or remove it"
+        ) from error

@@ -1,0 +1,1 @@
+"""What the manager must not forget: one SQLite file, one transaction a batch."""

@@ -1,0 +1,77 @@
+"""The realm's own facts, the audit trail and the counters."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from manager.store import schema
+from manager.store.records import AuditRecord
+
+
+class Journal:
+    """What the realm is, and what happened in it.
+
+    Args:
+        connection: inside a transaction.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def set_fact(self, key: str, value: bytes) -> None:
+        """Keep a fact about the realm, in place of an earlier value."""
+        statement = upsert(schema.meta).values(key=key, value=value)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["key"], set_={"value": value}
+            )
+        )
+
+    def fact(self, key: str) -> bytes | None:
+        """Return a fact about the realm."""
+        found: bytes | None = self._connection.execute(
+            select(schema.meta.c.value).where(schema.meta.c.key == key)
+        ).scalar_one_or_none()
+        return found
+
+    def add_audit(self, record: AuditRecord) -> None:
+        """Add a line to the audit trail."""
+        self._connection.execute(
+            insert(schema.audit).values(
+                at=record.at,
+                event=record.event,
+                subject=record.subject,
+                detail=record.detail,
+            )
+        )
+
+    def audit(self, limit: int) -> list[AuditRecord]:
+        """Return the newest lines of the audit trail, newest first."""
+        table = schema.audit
+        rows = self._connection.execute(
+            select(table.c.at, table.c.event, table.c.subject, table.c.detail)
+            .order_by(table.c.id.desc())
+            .limit(limit)
+        )
+        return [AuditRecord(*row) for row in rows]
+
+    def count(self, additions: Mapping[str, int]) -> None:
+        """Add to counters; one that is not there begins at 0."""
+        table = schema.counters
+        for name, addition in additions.items():
+            statement = upsert(table).values(name=name, value=addition)
+            self._connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["name"],
+                    set_={"value": table.c.value + addition},
+                )
+            )
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter."""
+        table = schema.counters
+        rows = self._connection.execute(
+            select(table.c.name, table.c.value).order_by(table.c.name)
+        )
+        return {row[0]: row[1] for row in rows}

@@ -1,0 +1,128 @@
+"""Tokens, principals and the numbers that are given out once."""
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from manager.protocol.registration import TokenState
+from manager.store import schema
+from manager.store.records import PrincipalRecord
+from manager.store.states import Packer
+from shared.names import Principal, TokenId
+
+SERIALS = "serial"
+"""The sequence of certificates' serial numbers."""
+JOB_NUMBERS = "job"
+"""The sequence of jobs' display numbers."""
+
+_TOKENS = Packer(TokenState)
+_PRINCIPALS = Packer(PrincipalRecord)
+
+
+class People:
+    """Who may come, and who came.
+
+    Args:
+        connection: inside a transaction.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add_token(self, token: TokenState, created: int) -> None:
+        """Keep a new token; ``created`` in ms."""
+        self._connection.execute(
+            insert(schema.tokens).values(
+                token_id=token.token_id, created=created, **_token_values(token)
+            )
+        )
+
+    def save_token(self, token: TokenState) -> None:
+        """Keep what became of a token."""
+        self._connection.execute(
+            update(schema.tokens)
+            .where(schema.tokens.c.token_id == token.token_id)
+            .values(**_token_values(token))
+        )
+
+    def token(self, token_id: TokenId) -> TokenState | None:
+        """Return a token."""
+        return self._one_token(
+            self._connection.execute(
+                select(schema.tokens.c.blob).where(schema.tokens.c.token_id == token_id)
+            ).scalar_one_or_none()
+        )
+
+    def token_of(self, principal: Principal) -> TokenState | None:
+        """Return the token with which a principal registered."""
+        return self._one_token(
+            self._connection.execute(
+                select(schema.tokens.c.blob).where(
+                    schema.tokens.c.principal == principal
+                )
+            ).scalar_one_or_none()
+        )
+
+    def tokens(self) -> list[tuple[TokenState, int]]:
+        """Return every token and when it was made (ms), oldest first."""
+        rows = self._connection.execute(
+            select(schema.tokens.c.blob, schema.tokens.c.created).order_by(
+                schema.tokens.c.created
+            )
+        )
+        return [(_TOKENS.unpack(blob), created) for blob, created in rows]
+
+    def next_number(self, sequence: str) -> int:
+        """Return the number that is given out next, from 1; it is not taken yet."""
+        found = self._connection.execute(
+            select(schema.sequences.c.next).where(schema.sequences.c.name == sequence)
+        ).scalar_one_or_none()
+        return 1 if found is None else int(found)
+
+    def take_number(self, sequence: str) -> int:
+        """Take the next number; it never comes again."""
+        number = self.next_number(sequence)
+        statement = insert(schema.sequences).values(name=sequence, next=number + 1)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["name"], set_={"next": number + 1}
+            )
+        )
+        return number
+
+    def save_principal(self, record: PrincipalRecord) -> None:
+        """Keep a principal, new or changed."""
+        values = {
+            "role": record.role.value,
+            "io": record.io.value if record.io else None,
+            "standing": record.standing.value,
+            "serial": record.serial,
+            "created": record.created,
+            "blob": _PRINCIPALS.pack(record),
+        }
+        statement = insert(schema.principals).values(
+            principal=record.principal, **values
+        )
+        self._connection.execute(
+            statement.on_conflict_do_update(index_elements=["principal"], set_=values)
+        )
+
+    def principals(self) -> list[PrincipalRecord]:
+        """Return everybody who ever registered, in the order of registration."""
+        rows = self._connection.execute(
+            select(schema.principals.c.blob).order_by(
+                schema.principals.c.created, schema.principals.c.serial
+            )
+        )
+        return [_PRINCIPALS.unpack(row[0]) for row in rows]
+
+    def _one_token(self, blob: bytes | None) -> TokenState | None:
+        return None if blob is None else _TOKENS.unpack(blob)
+
+
+def _token_values(token: TokenState) -> dict[str, object]:
+    return {
+        "stage": token.stage.value,
+        "expires": token.expires,
+        "principal": token.claim.principal if token.claim else None,
+        "blob": _TOKENS.pack(token),
+    }

@@ -1,0 +1,80 @@
+"""``mpc-participant dataset``: what a data owner offers."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from participant import dataset_list, datasets
+from participant.cli.app import App, say
+from participant.home import Home
+from participant.local import NotRunningError, ask_once
+from shared.cli import json_option
+from shared.errors import ConfigError, RefusedError
+
+
+@click.group()
+def dataset() -> None:
+    """Say which files this participant offers, and under which names."""
+
+
+@dataset.command()
+@click.argument("name")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.pass_obj
+def add(app: App, name: str, path: Path) -> None:
+    """Offer the table in PATH (.csv, .npy, .npz) as dataset NAME.
+
+    Consumers may ask for statistics over it; the rows never leave this machine.
+    """
+    home = app.home()
+    try:
+        columns = datasets.columns(path.expanduser())
+    except RefusedError as error:
+        raise ConfigError(f"{path}: {error}", "give a table with a header") from error
+    dataset_list.add(home.datasets_path, name, path)
+    say(f"{name}: {len(columns)} columns: {', '.join(columns)}")
+    _notify(home)
+
+
+@dataset.command("list")
+@json_option
+@click.pass_obj
+def list_datasets(app: App, as_json: bool) -> None:
+    """List what is offered."""
+    found = app.home().datasets()
+    if as_json:
+        click.echo(json.dumps([{"name": n, "path": str(p)} for n, p in found.items()]))
+        return
+    table = Table("dataset", "columns", "file")
+    for name, path in found.items():
+        try:
+            columns = ", ".join(datasets.columns(path))
+        except RefusedError as error:
+            columns = f"not offered: {error}"
+        table.add_row(name, columns, str(path))
+    Console().print(table)
+
+
+@dataset.command()
+@click.argument("name")
+@click.pass_obj
+def remove(app: App, name: str) -> None:
+    """Offer dataset NAME no more; its file stays."""
+    home = app.home()
+    dataset_list.remove(home.datasets_path, name)
+    _notify(home)
+
+
+def _notify(home: Home) -> None:
+    """Let a running control process read the list again."""
+    try:
+        answer = asyncio.run(ask_once(home, {"op": "reload-datasets"}))
+    except NotRunningError:
+        return
+    offered = answer.get("offered")
+    names = offered if isinstance(offered, list) else []
+    say(f"now offered: {', '.join(map(str, names)) or 'nothing'}")

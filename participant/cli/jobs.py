@@ -1,0 +1,91 @@
+"""``mpc-participant jobs``, ``result`` and ``cancel``: what became of requests."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from participant.cli.app import App, password_for, password_options, say
+from participant.cli.runmpc import follow
+from participant.cli.shown import machine_form, name_of, print_end, print_jobs
+from participant.control import find_job
+from participant.home import Home
+from participant.local import Answer, NotRunningError, ask_once
+from participant.protocol.model import PartyJob
+from participant.summary import summary
+from shared.cli import ExitCode, json_option
+
+
+@click.command()
+@json_option
+@password_options
+@click.pass_obj
+def jobs(
+    app: App, as_json: bool, password_file: Path | None, password_fd: int | None
+) -> None:
+    """List the jobs that this participant asked for."""
+    home = app.registered_home()
+    try:
+        listed = asyncio.run(ask_once(home, {"op": "jobs"})).get("jobs")
+        found = [j for j in listed if isinstance(j, dict)] if listed else []  # type: ignore[union-attr]  # a list, by the socket's contract
+    except NotRunningError:
+        password = password_for(home, password_file, password_fd)
+        found = [summary(job) for job in _kept(home, password)]
+    if as_json:
+        click.echo(json.dumps([_entry(job) for job in found]))
+    else:
+        print_jobs(found)
+
+
+@click.command()
+@click.argument("job")
+@json_option
+@password_options
+@click.pass_obj
+def result(
+    app: App,
+    job: str,
+    as_json: bool,
+    password_file: Path | None,
+    password_fd: int | None,
+) -> int:
+    """Print the result of JOB (such as J001), fetching it if need be."""
+    home = app.registered_home()
+    password: bytes | None = None
+    try:
+        asyncio.run(ask_once(home, {"op": "status"}))
+    except NotRunningError:
+        password = password_for(home, password_file, password_fd)
+        answer = summary(find_job(_kept(home, password), job))
+        if answer["is_over"]:
+            return print_end(answer, as_json=as_json)
+    return follow(app, home, password, {"op": "result", "job": job}, as_json=as_json)
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def cancel(app: App, job: str) -> int:
+    """Give JOB up; the manager ends it at all parties."""
+    home = app.registered_home()
+    answer = asyncio.run(ask_once(home, {"op": "cancel", "job": job}))
+    if answer.get("is_over"):
+        say(f"{name_of(answer)} was over already")
+    else:
+        say(f"asked the manager to end {name_of(answer)}")
+    return ExitCode.DONE
+
+
+def _kept(home: Home, password: bytes | None) -> list[PartyJob]:
+    """Return the jobs in the journal; no control process runs."""
+    identity = home.key_file(password).load()
+    return [job for job in home.journal(identity).read() if job.time_of("requested")]
+
+
+def _entry(job: Answer) -> dict[str, object]:
+    """Return a job without its figures, which ``result`` prints."""
+    is_done = job.get("state") == "done"
+    shown = machine_form({**job, "state": "closed"} if is_done else job)
+    shown["state"] = job.get("state")
+    return shown

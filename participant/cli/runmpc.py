@@ -1,0 +1,236 @@
+"""``mpc-participant runmpc``: ask for a secure computation."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from participant.cli.app import App, password_for, password_options, say
+from participant.cli.shown import machine_form, name_of, print_end, progress_line
+from participant.columns import Missing
+from participant.control import request_of
+from participant.engines import registry as engines
+from participant.home import Home
+from participant.local import Answer, Request, ask
+from participant.question import (
+    DEFAULT_ENGINE,
+    DEFAULT_SERVERS,
+    Question,
+    check_question,
+)
+from participant.running import control_process, start_in_background
+from participant.statistics import registry
+from participant.statistics.params import DEFAULT_FIXP, MAX_FIXP, MIN_FIXP, Params
+from shared.cli import ExitCode, json_option
+from shared.config import parse_duration
+from shared.errors import RefusedError
+from shared.messages import Requirements
+from shared.messages.wire import validate
+
+ANY = "any"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a command heard last of its job."""
+
+    answer: Answer | None = None
+
+
+@click.command()
+@click.option(
+    "--statistic",
+    required=True,
+    metavar="NAME",
+    help=f"One of {', '.join(registry.names())}.",
+)
+@click.option("--dataset", required=True, metavar="NAME", help="Of every source.")
+@click.option(
+    "--column", "columns", multiple=True, metavar="NAME", help="May be repeated."
+)
+@click.option("--target", metavar="NAME", help="What a regression explains.")
+@click.option("--edges", metavar="E0,E1,…", help="Of a histogram, increasing.")
+@click.option(
+    "--missing",
+    type=click.Choice([missing.value for missing in Missing]),
+    default=Missing.REFUSE.value,
+    show_default=True,
+    help="What happens to rows with gaps.",
+)
+@click.option(
+    "--fixp",
+    type=click.IntRange(MIN_FIXP, MAX_FIXP),
+    default=DEFAULT_FIXP,
+    show_default=True,
+    help="Fractional bits of the result's resolution.",
+)
+@click.option(
+    "--servers",
+    type=int,
+    default=DEFAULT_SERVERS,
+    show_default=True,
+    help="How many MPC servers compute.",
+)
+@click.option("--location", default=ANY, show_default=True, help="Of each MPC server.")
+@click.option("--csp", default=ANY, show_default=True, help="Its cloud provider.")
+@click.option("--ncpus", type=click.IntRange(min=1), help="Its processors, at least.")
+@click.option("--ram", type=click.IntRange(min=1), help="Its GiB, at least.")
+@click.option(
+    "--min-sources",
+    type=click.IntRange(0, 256),
+    default=0,
+    show_default=True,
+    help="Go on with so many sources; 0: every source that is asked has to accept.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(engines.names()),
+    default=DEFAULT_ENGINE,
+    show_default=True,
+    help="How it is computed.",
+)
+@click.option("--purpose", help="What it is for; the sources see it.")
+@click.option("--deadline", default="60s", show_default=True, help="For everything.")
+@click.option(
+    "--keep", default="24h", show_default=True, help="How long the result waits."
+)
+@click.option("--detach", is_flag=True, help="Do not wait; print the job's number.")
+@json_option
+@password_options
+@click.pass_obj
+def runmpc(
+    app: App,
+    statistic: str,
+    dataset: str,
+    columns: tuple[str, ...],
+    target: str | None,
+    edges: str | None,
+    missing: str,
+    fixp: int,
+    servers: int,
+    location: str,
+    csp: str,
+    ncpus: int | None,
+    ram: int | None,
+    min_sources: int,
+    engine: str,
+    purpose: str | None,
+    deadline: str,
+    keep: str,
+    detach: bool,
+    as_json: bool,
+    password_file: Path | None,
+    password_fd: int | None,
+) -> int:
+    """Compute a statistic over the data of several owners, and print it.
+
+    Nobody sees the data: the sources send shares to the MPC servers, whose output
+    only this participant can put together. Ctrl-C leaves the job; ``result JOB``
+    gets it later.
+    """
+    question = Question(
+        params=Params(
+            statistic=statistic,
+            columns=columns,
+            target=target,
+            edges=tuple(e.strip() for e in edges.split(",")) if edges else (),
+            fixp=fixp,
+            missing=Missing(missing),
+        ),
+        dataset=dataset,
+        servers=servers,
+        engine=engine,
+        requires=_requirements(location, csp, ncpus, ram),
+        min_sources=min_sources,
+        purpose=purpose,
+        deadline=parse_duration(deadline),
+        result_life=parse_duration(keep),
+    )
+    try:
+        check_question(question)
+    except RefusedError as error:
+        raise click.UsageError(str(error)) from error
+    home = app.registered_home()
+    request = {**request_of(question), "detach": detach}
+    if detach:
+        return _detach(app, home, request, as_json=as_json)
+    password = password_for(home, password_file, password_fd)
+    return follow(app, home, password, request, as_json=as_json)
+
+
+def follow(
+    app: App,
+    home: Home,
+    password: bytes | None,
+    request: Request,
+    *,
+    as_json: bool,
+) -> int:
+    """Wait for a job's end, print it and return the exit code."""
+    seen = Seen()
+
+    def progress(answer: Answer) -> None:
+        if seen.answer is None or progress_line(answer) != progress_line(seen.answer):
+            say(progress_line(answer))
+        seen.answer = answer
+
+    try:
+        end = asyncio.run(_followed(app, home, password, request, progress))
+    except KeyboardInterrupt:
+        if seen.answer is not None:
+            name = name_of(seen.answer)
+            say(f"{name} goes on; its result later: mpc-participant result {name}")
+        return ExitCode.INTERRUPTED
+    return print_end(end, as_json=as_json)
+
+
+async def _followed(
+    app: App,
+    home: Home,
+    password: bytes | None,
+    request: Request,
+    progress: Callable[[Answer], None],
+) -> Answer:
+    end: Answer = {}
+    async with control_process(home, app.settings, password):
+        async for answer in ask(home, request):
+            if answer.get("event") == "done":
+                end = answer
+            else:
+                progress(answer)
+    return end
+
+
+def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
+    async def submit() -> Answer:
+        arguments = ["--log-level", app.log_level] if app.log_level else []
+        await start_in_background(home, arguments)
+        last: Answer = {}
+        async for answer in ask(home, request):
+            last = answer
+        return last
+
+    answer = asyncio.run(submit())
+    if answer.get("is_over"):
+        return print_end(answer, as_json=as_json)
+    if as_json:
+        click.echo(json.dumps(machine_form(answer)))
+    else:
+        click.echo(name_of(answer))
+        say(f"get the result with: mpc-participant result {name_of(answer)}")
+    return ExitCode.DONE
+
+
+def _requirements(
+    location: str, csp: str, cpus: int | None, ram: int | None
+) -> Requirements:
+    asked = {
+        "location": None if location == ANY else location,
+        "csp": None if csp == ANY else csp,
+        "cpus": cpus,
+        "ram": ram,
+    }
+    return validate(Requirements, dict(asked))

@@ -1,0 +1,147 @@
+"""Jobs and results as they are printed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from participant.local import Answer
+from shared.cli import ExitCode
+from shared.codec import Value
+from shared.errors import ConfigError
+
+Json = Mapping[str, object]
+
+
+def machine_form(answer: Answer) -> dict[str, object]:
+    """Return a job as ``--json`` prints it, with the result's figures."""
+    shown: dict[str, object] = {
+        name: answer.get(name)
+        for name in ("job", "id", "state", "statistic", "dataset", "columns")
+    }
+    if answer.get("state") == "done":
+        shown["result"] = read_result(answer)["result"]
+    elif answer.get("is_over"):
+        for name in ("reason", "code", "party"):
+            shown[name] = answer.get(name)
+    else:
+        shown["waiting"] = answer.get("waiting")
+    for name in ("servers", "sources", "times_ms"):
+        shown[name] = answer.get(name)
+    return shown
+
+
+def read_result(answer: Answer) -> Json:
+    """Return what the file of a result holds.
+
+    Raises:
+        ConfigError: it is gone or damaged.
+    """
+    path = Path(str(answer.get("result")))
+    try:
+        figures = json.loads(path.read_text())["result"]
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the result in {path}: {error.strerror}",
+            "results are in the home; ask for the job again if it was deleted",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"the result in {path} is damaged", "ask for the job again"
+        ) from error
+    return {"result": figures}
+
+
+def print_end(answer: Answer, *, as_json: bool) -> int:
+    """Print how a job ended and return the exit code that says the same."""
+    code = ExitCode.DONE if answer.get("state") == "done" else ExitCode.FAILED
+    if as_json:
+        click.echo(json.dumps(machine_form(answer), ensure_ascii=False))
+        return code
+    if code is ExitCode.DONE:
+        _print_result(answer)
+        return code
+    where = f" at {_text(answer, 'party')}" if answer.get("party") else ""
+    why = _text(answer, "reason") or "no reason was given"
+    what = f"{_text(answer, 'state')} ({_text(answer, 'code')})"
+    click.echo(f"{name_of(answer)} {what}{where}: {why}", err=True)
+    return code
+
+
+def name_of(answer: Answer) -> str:
+    """Return how a user names a job: its number, else the start of its id."""
+    return str(answer.get("job") or str(answer.get("id"))[:16])
+
+
+def progress_line(answer: Answer) -> str:
+    """Return a line on what a job waits for."""
+    line = f"{name_of(answer)}: {_text(answer, 'waiting')}"
+    problem = _text(answer, "problem")
+    return f"{line} ({problem})" if problem else line
+
+
+def print_jobs(jobs: list[Answer]) -> None:
+    """Print jobs as a table."""
+    table = Table("job", "state", "statistic", "dataset", "columns", "ms", "reason")
+    for job in jobs:
+        times, columns = job.get("times_ms"), job.get("columns")
+        total = times.get("total") if isinstance(times, dict) else None
+        table.add_row(
+            name_of(job),
+            str(job.get("state")),
+            str(job.get("statistic") or ""),
+            str(job.get("dataset") or ""),
+            ", ".join(map(str, columns)) if isinstance(columns, list) else "",
+            str(total if total is not None else ""),
+            str(job.get("reason") or job.get("waiting") or ""),
+        )
+    Console().print(table)
+
+
+def _print_result(answer: Answer) -> None:
+    figures = read_result(answer)["result"]
+    columns = answer.get("columns")
+    over = ", ".join(map(str, columns)) if isinstance(columns, list) else ""
+    table = Table(
+        "figure",
+        "value",
+        title=f"{name_of(answer)}: {_text(answer, 'statistic')} of {over}",
+        title_justify="left",
+    )
+    for name, value in _flat(figures, ""):
+        table.add_row(name, value)
+    Console().print(table)
+    times = answer.get("times_ms")
+    total: Value = times.get("total") if isinstance(times, dict) else None
+    click.echo(
+        f"{_text(answer, 'sources')} sources, {_text(answer, 'servers')} MPC servers,"
+        f" {total if isinstance(total, int) else '?'} ms",
+        err=True,
+    )
+
+
+def _flat(value: object, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(i, list | dict) for i in value):
+        for index, inner in enumerate(value):
+            yield from _flat(inner, f"{name}[{index}]")
+    elif isinstance(value, list):
+        yield name, ", ".join(map(_figure, value))
+    else:
+        yield name, _figure(value)
+
+
+def _text(answer: Answer, name: str) -> str:
+    value = answer.get(name)
+    return "" if value is None else str(value)
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return "" if value is None else str(value)

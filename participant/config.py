@@ -1,0 +1,73 @@
+"""A participant's settings; docs/operations.md explains each to its owner."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.config import Duration, Settings, environment_of, load
+
+DEFAULT_HOME = Path("~/.mpc/participant")
+DEFAULT_LISTEN = ("0.0.0.0:1270",)
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
+
+
+class ParticipantSettings(Settings):
+    """Everything that an owner may set.
+
+    Attributes:
+        home: the identity's folder; not settable in the file, which lies in it.
+        listen: where an MPC server listens, ``host:port``.
+        advertise: where others reach it, ``host`` or ``host:port``; unset for the
+            address that leads to the broker.
+        port_tries: how many ports from the asked one on are tried.
+        slots: how many jobs an MPC server computes at a time.
+        status_interval: between two signs of life.
+        reply_timeout: how long the manager may take to answer.
+        log_level: the least that is logged.
+    """
+
+    home: Path = DEFAULT_HOME
+    listen: tuple[str, ...] = DEFAULT_LISTEN
+    advertise: tuple[str, ...] = ()
+    port_tries: Annotated[int, Field(ge=1, le=1000)] = 100
+    slots: Annotated[int, Field(ge=1, le=1000)] = 4
+    status_interval: PositiveDuration = timedelta(seconds=30)
+    reply_timeout: PositiveDuration = timedelta(seconds=10)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def load_settings(
+    flags: Mapping[str, object], config: Path | None = None
+) -> ParticipantSettings:
+    """Read a participant's settings: flags, ``MPC_…``, file, defaults.
+
+    Args:
+        flags: by field name; ``None`` where one was not given.
+        config: the file, ``HOME/participant.toml`` unless given.
+
+    Raises:
+        ConfigError: a setting is unknown or not valid.
+    """
+    wanted = flags.get("home") or environment_of(ParticipantSettings).get("home")
+    home = Path(str(wanted or DEFAULT_HOME)).expanduser().absolute()
+    return load(
+        ParticipantSettings,
+        {**flags, "home": home},
+        config or home / "participant.toml",
+        not_in_file=frozenset({"home"}),
+    )
+
+
+def settings_text(settings: Mapping[str, tuple[str, ...]]) -> str:
+    """Return settings as the text of a file, one a line; empty ones are left out."""
+    return "".join(
+        f"{name} = {json.dumps(list(value))}\n"
+        for name, value in settings.items()
+        if value
+    )

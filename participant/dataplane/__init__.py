@@ -1,0 +1,1 @@
+"""The data process: TLS links, frames, shares."""

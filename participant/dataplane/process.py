@@ -1,0 +1,87 @@
+"""The data process: ``python -m participant.dataplane.process FD [LEVEL]``.
+
+FD is one end of a socketpair whose other end the control process holds. When that
+is closed, for whatever reason, this process ends.
+"""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from participant.dataplane.ipc import (
+    Configure,
+    NewTlsKey,
+    Prepare,
+    Quit,
+    StartJob,
+    StopJob,
+    UseLeaf,
+)
+from participant.dataplane.ipc_stream import IpcStream
+from participant.dataplane.plane import DataPlane
+from participant.dataplane.times import Times
+from shared import log
+from shared.clock import SystemClock
+from shared.errors import DecodeError, FrameworkError
+
+USAGE_EXIT: Final = 2
+_ORDERS: Final = (
+    Configure,
+    NewTlsKey,
+    UseLeaf,
+    Prepare,
+    StartJob,
+    StopJob,
+    Quit,
+)
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(connection: socket.socket) -> None:
+    """Carry out orders until there are no more.
+
+    Raises:
+        FrameworkError: the control process sent what it must not: a bug.
+    """
+    stream = await IpcStream.over(connection)
+    plane = DataPlane(stream.send, SystemClock(), Times())
+    try:
+        while (order := await stream.receive()) is not None:
+            if not isinstance(order, _ORDERS):
+                raise DecodeError("an answer where an order was due")
+            if not await plane.handle(order):
+                break
+    finally:
+        await plane.close()
+        stream.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the data process and return its exit code."""
+    if not 1 <= len(arguments) <= 2 or not arguments[0].isdecimal():  # noqa: PLR2004 - FD and LEVEL
+        sys.stderr.write("usage: python -m participant.dataplane.process FD [LEVEL]\n")
+        return USAGE_EXIT
+    # Keys and shares are in memory: no core dumps, and the control process decides
+    # what Ctrl-C at a terminal means.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.umask(0o077)
+    log.configure(arguments[1] if len(arguments) > 1 else "info")
+    connection = socket.socket(fileno=int(arguments[0]))
+    try:
+        asyncio.run(serve(connection))
+    except FrameworkError as error:
+        _log.error("the data process ends", extra={"reason": str(error)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

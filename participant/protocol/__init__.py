@@ -1,0 +1,1 @@
+"""Pure state machines of a participant, one module an exchange."""

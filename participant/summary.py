@@ -1,0 +1,113 @@
+"""A job in the words of its user: what the command line shows of it."""
+
+from collections.abc import Mapping
+
+from participant.protocol.model import PartyJob, Stage
+from shared.codec import Value
+from shared.errors import DecodeError
+from shared.messages import Manifest, Outcome, Spec, unpack
+from shared.names import Duty, Role, display_number
+
+_TIMES = (
+    (Stage.ACCEPTED.value, "offered"),
+    (Stage.STARTED.value, "started"),
+    (Stage.LINKED.value, "linked"),
+    (Stage.DELIVERED.value, "result"),
+)
+
+
+def summary(job: PartyJob) -> dict[str, Value]:
+    """Return what is known of a job; times in milliseconds since the request.
+
+    ``state``: ``done``, ``failed``, ``cancelled`` or ``expired`` at the end, else the
+    stage. ``result``: the file, once it is there.
+    """
+    ending = job.ending
+    state = job.stage.value
+    if job.stage is Stage.DELIVERED:
+        state = Outcome.DONE.value
+    elif ending is not None:
+        state = ending.outcome.value
+    shown: dict[str, Value] = {
+        "id": job.job.hex(),
+        "job": display_number(job.number) if job.number else None,
+        "state": state,
+        "is_over": is_over(job),
+        "times_ms": _times(job),
+        "requested": job.time_of("requested") or 0,
+        "result": job.result,
+        "waiting": None if is_over(job) else _waiting(job),
+        **_asked(job),
+    }
+    if ending is not None:
+        shown |= {
+            "code": ending.code.value,
+            "party": ending.party,
+            "reason": ending.reason,
+        }
+    return shown
+
+
+def is_over(job: PartyJob) -> bool:
+    """Say whether the user need not wait any longer."""
+    return job.stage in {Stage.DELIVERED, Stage.CLOSED}
+
+
+def _times(job: PartyJob) -> dict[str, Value]:
+    start = job.time_of("requested")
+    if start is None:
+        return {}
+    times: dict[str, Value] = {}
+    for stage, name in _TIMES:
+        at = job.time_of(stage)
+        if at is not None:
+            times[name] = max(0, at - start)
+    if is_over(job):
+        times["total"] = max(0, max(at for _, at in job.times) - start)
+    return times
+
+
+def _waiting(job: PartyJob) -> str:
+    """Say what the job waits for."""
+    match job.stage:
+        case Stage.ASKED:
+            return job.note or "waiting for the manager"
+        case Stage.PREPARING:
+            return "reading the data"
+        case Stage.ACCEPTED:
+            return "waiting for the other parties to accept"
+        case Stage.STARTED:
+            return "opening links to the MPC servers"
+        case Stage.LINKED | Stage.RUNNING:
+            return "the MPC servers compute"
+        case Stage.COMPUTED:
+            return "fetching the result"
+        case Stage.REFUSED:
+            return f"refused here: {job.refusal[1]}" if job.refusal else "refused here"
+        case Stage.FAILED:
+            return "failed here; waiting for the manager to close it"
+        case Stage.DELIVERED | Stage.CLOSED:
+            return ""
+
+
+def _asked(job: PartyJob) -> Mapping[str, Value]:
+    try:
+        spec = unpack(Spec, job.spec)
+    except DecodeError:
+        return {}
+    asked: dict[str, Value] = {
+        "statistic": str(spec.params.get("statistic")),
+        "columns": list(spec.az.cols),
+        "dataset": spec.datasets[0],
+        "servers": spec.servers,
+        "sources": None,
+    }
+    if job.manifest:
+        try:
+            manifest = unpack(Manifest, job.manifest)
+        except DecodeError:
+            return asked
+        servers = [e for e in manifest.parties if e.role is Role.MPCS]
+        sources = [e for e in manifest.parties if Duty.INPUT in e.duties]
+        asked |= {"servers": len(servers), "sources": len(sources)}
+    return asked

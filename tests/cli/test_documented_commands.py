@@ -1,0 +1,65 @@
+"""The commands that the documentation shows are commands that there are."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from manager.cli.main import manager
+from participant.cli.main import participant
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS: dict[str, click.Command] = {
+    "mpc-manager": manager,
+    "mpc-participant": participant,
+}
+PAGES = ("README.md", "docs/operations.md", "docs/settings.md", "docs/protocol.md")
+
+_BLOCK = re.compile(r"^ {4}((?:mpc-manager|mpc-participant) .+)$", re.MULTILINE)
+_INLINE = re.compile(r"`(?:\.venv/bin/)?((?:mpc-manager|mpc-participant) [^`]+)`")
+
+
+def shown() -> list[tuple[str, str]]:
+    """Return every command of the pages, with the page that shows it."""
+    found = []
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        lines = [*_BLOCK.findall(text), *_INLINE.findall(text)]
+        found += [(page, re.split(r" [#>|] ?| {2,}", line)[0]) for line in lines]
+    return found
+
+
+def options_of(command: click.Command) -> dict[str, click.Option]:
+    """Return a command's options by every name that they have."""
+    return {
+        name: parameter
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+def unknown(words: list[str]) -> str | None:
+    """Return the first word that the program does not know, if there is one."""
+    command = PROGRAMS[words[0]]
+    rest = iter(words[1:])
+    for word in rest:
+        if word.startswith("-") and word != "-":
+            option = options_of(command).get(word.partition("=")[0])
+            if option is None and word not in {"-h", "--help"}:
+                return word
+            if option is not None and not option.is_flag and "=" not in word:
+                next(rest, None)
+        elif isinstance(command, click.Group):
+            if word not in command.commands:
+                return word
+            command = command.commands[word]
+    return None
+
+
+@pytest.mark.parametrize(("page", "line"), shown())
+def test_a_documented_command_is_understood(page: str, line: str) -> None:
+    """Readers copy these lines."""
+    assert (page, unknown(shlex.split(line))) == (page, None)

@@ -1,0 +1,188 @@
+"""The operator's commands that need no broker."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from manager.cli.main import PROGRAM, manager
+from manager.realm import KEY_FILE, init_realm
+from manager.store.records import CommandKind
+from manager.store.store import Store
+from shared.cli import ExitCode, run
+from shared.names import Io, Role
+from tests.manager_realm import REALM, START, ManagerRealm, stream
+from tests.unit.manager.test_keys import CHEAP
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with a realm in it; its password costs little."""
+    home = tmp_path / "home"
+    init_realm(home, home / "manager.db", REALM, b"pw", START, stream("init"), CHEAP)
+    (home / "manager.toml").write_text(f'realm = "{REALM}"\n')
+    return home
+
+
+@pytest.fixture
+def command(home: Path) -> Command:
+    """Run a command in the home."""
+
+    def call(*arguments: str) -> int:
+        return run(manager, PROGRAM, ["--home", str(home), *arguments])
+
+    return call
+
+
+def test_init_makes_a_realm_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It prints the fingerprint alone, and never overwrites."""
+    (tmp_path / "pw").write_text("secret\n")
+    arguments = ["--home", str(tmp_path / "h"), "init", "--realm", "demo"]
+    arguments += ["--root-password-file", str(tmp_path / "pw")]
+    first = run(manager, PROGRAM, arguments)
+    out = capsys.readouterr().out
+    keys = (tmp_path / "h" / KEY_FILE).read_bytes()
+    second = run(manager, PROGRAM, arguments)
+
+    assert (first, second) == (ExitCode.DONE, ExitCode.CONFIGURATION)
+    assert len(out.strip().replace("-", "")) == 52
+    assert (tmp_path / "h" / KEY_FILE).read_bytes() == keys
+
+
+def test_init_asks_nobody_where_there_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says how to give the password instead."""
+    code = run(manager, PROGRAM, ["--home", str(tmp_path), "init", "--realm", "demo"])
+
+    assert code == ExitCode.USAGE
+    assert "--root-password-file" in capsys.readouterr().err
+    assert not (tmp_path / KEY_FILE).exists()
+
+
+def test_init_refuses_settings_of_another_realm(tmp_path: Path) -> None:
+    """Or every later command would be about the wrong one."""
+    (tmp_path / "pw").write_text("secret\n")
+    (tmp_path / "manager.toml").write_text('realm = "other"\n')
+    code = run(
+        manager,
+        PROGRAM,
+        [
+            *("--home", str(tmp_path), "init", "--realm", "demo"),
+            *("--root-password-file", str(tmp_path / "pw")),
+        ],
+    )
+
+    assert code == ExitCode.CONFIGURATION
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("token", "create", "--role", "mpcs")])
+def test_without_its_broker_nothing_is_started(
+    command: Command, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hint says what to start."""
+    code = command(*arguments)
+
+    assert code == ExitCode.UNREACHABLE
+    assert "mpc-manager broker start" in capsys.readouterr().err
+
+
+def test_an_empty_realm_lists_nothing(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As JSON, for machines."""
+    codes = [
+        command(name, "list", "--json") for name in ("token", "participants", "jobs")
+    ]
+
+    assert codes == [ExitCode.DONE] * 3
+    assert capsys.readouterr().out == "[]\n[]\n[]\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("jobs", "show", "J001"),
+        ("jobs", "cancel", "00" * 16),
+        ("participants", "show", "nobody001"),
+        ("token", "revoke", "00" * 8),
+    ],
+)
+def test_what_does_not_exist_is_said_so(
+    command: Command, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With where to look."""
+    code = command(*arguments)
+
+    assert code == ExitCode.CONFIGURATION
+    assert "hint: see: mpc-manager" in capsys.readouterr().err
+
+
+def test_jobs_and_participants_are_shown(
+    home: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """State, reason and times; for people and for machines."""
+
+    async def history() -> None:
+        (home / "manager.db").unlink()
+        realm = ManagerRealm(home / "manager.db")
+        await realm.start()
+        consumer = await realm.join("c", Role.CLIENT, Io.BOTH)
+        consumer.send(consumer.job_request())
+        await realm.settle()
+        realm.store.close()
+
+    asyncio.run(history())
+    codes = [
+        command("jobs", "show", "J001", "--json"),
+        command("participants", "list", "--online", "--json"),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    job, people = json.loads(lines[0]), json.loads(lines[1])
+    codes += [
+        command("jobs", "list"),
+        command("jobs", "show", job["job"]),
+        command("participants", "list"),
+        command("participants", "show", "client001"),
+        command("token", "list"),
+    ]
+    text = capsys.readouterr().out
+
+    assert codes == [ExitCode.DONE] * 7
+    assert (job["number"], job["state"], job["code"]) == (
+        "J001",
+        "closed",
+        "no_sources",
+    )
+    assert job["times"]["requested"] > 0
+    assert [entry["principal"] for entry in people] == ["client001"]
+    assert "client001" in text
+    assert command("jobs", "cancel", "1") == ExitCode.REFUSED
+
+
+def test_a_revocation_is_left_for_the_running_manager(
+    home: Path, command: Command
+) -> None:
+    """It finds the command within a quarter of a second."""
+
+    async def history() -> str:
+        (home / "manager.db").unlink()
+        realm = ManagerRealm(home / "manager.db")
+        await realm.start()
+        token = await realm.token(Role.MPCS)
+        realm.store.close()
+        return token.token_id.hex()
+
+    token_id = asyncio.run(history())
+    code = command("token", "revoke", token_id)
+    with Store.open(home / "manager.db").transaction() as unit:
+        commands = unit.orders.take_commands()
+
+    assert code == ExitCode.DONE
+    assert commands == [(CommandKind.REVOKE_TOKEN, bytes.fromhex(token_id))]
