@@ -10,6 +10,7 @@ from typing import assert_never
 from manager.protocol import job_notices, job_offers, job_progress, job_roster
 from manager.protocol.job_ending import (
     DEADLINE_TIMER,
+    REPORTS_TIMER,
     RESULT_TIMER,
     Step,
     Surroundings,
@@ -93,7 +94,7 @@ def step(
         case CancelledByOperator():
             if state.is_closed:
                 return Transition(state)
-            return _cancel(state, "the operator cancelled the job", context)
+            return _cancel(state, "the operator cancelled the job", around)
         case _:
             assert_never(event)
 
@@ -151,7 +152,7 @@ def _from_consumer(
             again = job_notices.closed(state, received.sender, received.mid)
             return Transition(state, (again,))
         case JobCancel():
-            return _cancel(state, "the consumer cancelled the job", around.context)
+            return _cancel(state, "the consumer cancelled the job", around)
         case JobCollect():
             if state.stage is JobStage.COMPUTED:
                 return Transition(state, (Collect(state.job, received),))
@@ -185,6 +186,8 @@ def _timer_fired(state: JobState, name: str, around: Surroundings) -> Step:
         return job_progress.overdue(state, around)
     if name == RESULT_TIMER and state.stage is JobStage.COMPUTED:
         return job_progress.not_fetched(state, around)
+    if name == REPORTS_TIMER and state.stage is JobStage.DELIVERED:
+        return job_progress.delivered(state, around)
     return Transition(state)
 
 
@@ -210,5 +213,9 @@ def _back(state: JobState, event: PartyBack, around: Surroundings) -> Step:
     return Transition(state, (job_notices.closed(state, event.principal),))
 
 
-def _cancel(state: JobState, reason: str, context: Context) -> Step:
-    return close(state, context, Outcome.CANCELLED, FailureCode.CANCELLED, reason)
+def _cancel(state: JobState, reason: str, around: Surroundings) -> Step:
+    """End a job before its time; one whose result is delivered is simply done."""
+    if state.stage is JobStage.DELIVERED:
+        return job_progress.delivered(state, around)
+    outcome, code = Outcome.CANCELLED, FailureCode.CANCELLED
+    return close(state, around.context, outcome, code, reason)

@@ -19,6 +19,7 @@ from shared.protocol.machine import (
 
 DEADLINE_TIMER = "deadline"
 RESULT_TIMER = "result"
+REPORTS_TIMER = "reports"
 
 Step = Transition[JobState, JobEffect]
 
@@ -86,6 +87,7 @@ def close(
         (
             CancelTimer(DEADLINE_TIMER),
             CancelTimer(RESULT_TIMER),
+            CancelTimer(REPORTS_TIMER),
             CancelTimer(offer_timer(state.epoch)),
             CancelTimer(start_timer(state.epoch)),
             *(job_notices.abort(ended, each.p) for each in stopped),

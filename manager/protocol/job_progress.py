@@ -1,10 +1,12 @@
 """A job after its start: what parties report, who is lost, what is overdue."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from manager.protocol import job_notices
 from manager.protocol.job_ending import (
     DEADLINE_TIMER,
+    REPORTS_TIMER,
     RESULT_TIMER,
     Step,
     Surroundings,
@@ -19,6 +21,9 @@ from shared.errors import ErrorCode, FailureCode
 from shared.messages import JobPhase, JobRefuse, JobReport, JobStage, Outcome
 from shared.names import Duty, Principal
 from shared.protocol.machine import CancelTimer, Received, SetTimer, Transition
+
+REPORTS_GRACE = timedelta(seconds=2)
+"""How long a job whose result is delivered waits for the reports still under way."""
 
 
 def report(
@@ -45,7 +50,8 @@ def refuse(
 ) -> Step:
     """End a job that a party refuses when it sees the manifest."""
     party = state.find(received.sender)
-    if party is None or message.epoch != state.epoch or _is_through(state, party):
+    is_over = state.stage is JobStage.DELIVERED or message.epoch != state.epoch
+    if party is None or is_over or _is_through(state, party):
         return with_error(state, received, ErrorCode.JOB_STATE)
     reason = f"{party.p} refused at the start: {message.code}"
     if message.reason is not None:
@@ -121,7 +127,7 @@ def _failed(
     state: JobState, party: JobParty, message: JobReport, around: Surroundings
 ) -> Step:
     """End a job that failed at a party, unless that one's part was done."""
-    if _is_through(state, party):
+    if state.stage is JobStage.DELIVERED or _is_through(state, party):
         return Transition(state)
     code = message.code or FailureCode.INTERNAL
     if code is FailureCode.DONE:
@@ -156,8 +162,22 @@ def _advance(state: JobState, around: Surroundings) -> Step:
                 )
     if not any(_has_result(party) for party in state.parties):
         return Transition(state, effects)
+    if state.time(Moment.DONE) is None:
+        state = state.at(Moment.DONE, now_ms)
+    if all(state.time(when) is not None for _, when, *_ in reached):
+        return delivered(state, around)
+    if state.stage is JobStage.DELIVERED:
+        return Transition(state)
+    # The consumer's report has overtaken others: the time-line waits for them.
+    late = SetTimer(REPORTS_TIMER, around.context.now + REPORTS_GRACE)
+    state = replace(state, stage=JobStage.DELIVERED)
+    return Transition(state, (*effects, CancelTimer(DEADLINE_TIMER), late))
+
+
+def delivered(state: JobState, around: Surroundings) -> Step:
+    """Close a job whose consumer has the result."""
     return close(
-        state.at(Moment.DONE, now_ms),
+        state,
         around.context,
         Outcome.DONE,
         FailureCode.DONE,

@@ -431,7 +431,7 @@ def test_52_an_err_changes_nothing_and_is_never_answered() -> None:
         cast = await realm.cast()
         server = cast[0]
         before = await realm.snapshot()
-        notice = ErrorNotice(code=ErrorCode.UNKNOWN_SESSION, re=bytes(16))
+        notice = ErrorNotice(code=ErrorCode.UNKNOWN_SESSION, re=MessageId(bytes(16)))
         for change in (
             Change(seal=Clear()),
             Change(seal=Clear(), signer=STRANGER),

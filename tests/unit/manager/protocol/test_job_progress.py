@@ -99,11 +99,38 @@ def test_reports_may_come_in_any_order_and_twice() -> None:
     assert desk.job.time(Moment.READY) == NOW + 2000
 
 
-def test_a_consumer_that_has_its_result_ends_the_job() -> None:
-    """Even if its report overtakes those of the servers."""
+def test_a_result_that_overtakes_other_reports_waits_for_them() -> None:
+    """The time-line of a job that is done is whole; nothing can fail it any more."""
     desk = started_desk().report_all(JobPhase.DELIVERED, CONSUMER)
+    assert desk.stage() is JobStage.DELIVERED
+    assert CancelTimer("deadline") in desk.effects
+    desk.handle(reported(desk.job, S1, JobPhase.FAILED), PartyGone(S2))
+    assert desk.stage() is JobStage.DELIVERED
+    desk.handle(refused(desk.job, CONSUMER, stage="start"))
+    assert _errors(desk) == [ErrorCode.JOB_STATE]
+    desk.report_all(JobPhase.COMPUTED, S1, S2, S3)
+    assert desk.stage() is JobStage.DELIVERED
+    desk.report_all(JobPhase.LINKED, ANNE, BERT)
 
     assert desk.job.outcome is Outcome.DONE
+    assert {when for when, _ in desk.job.times} == set(Moment)
+
+
+@pytest.mark.parametrize(
+    "event", [TimerFired("reports"), CancelledByOperator(), "cancel"]
+)
+def test_a_delivered_job_is_done_whatever_ends_its_wait(
+    event: TimerFired | CancelledByOperator | str,
+) -> None:
+    """Reports may be lost, and a cancellation comes too late."""
+    desk = started_desk().report_all(JobPhase.DELIVERED, CONSUMER)
+    if isinstance(event, str):
+        desk.handle(received(CONSUMER, JobCancel(job=JOB)))
+    else:
+        desk.handle(event)
+
+    assert desk.job.outcome is Outcome.DONE
+    assert CancelTimer("reports") in desk.effects
 
 
 def test_a_source_that_has_delivered_does_not_end_the_job() -> None:
