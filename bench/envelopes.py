@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+from bench.measured import Measured
 from shared import codec, envelope
 from shared.crypto.keys import KemKey, SigningKey, verify
 from shared.crypto.sealing import aead_open, aead_seal
@@ -21,20 +22,6 @@ from shared.names import (
 ROUNDS = 9
 PER_ROUND = 400
 NOW_MS = 1_790_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A figure and its floor, microseconds an operation, medians over the rounds."""
-
-    name: str
-    micros: float
-    floor_micros: float
-
-    @property
-    def ratio(self) -> float:
-        """How many times the floor."""
-        return self.micros / self.floor_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +50,8 @@ def _timed(action: Callable[[], object]) -> float:
     return (time.perf_counter() - start) / PER_ROUND * 1e6
 
 
-def measure() -> list[Pair]:
-    """Return seal and open of a ``job.accept`` in a session, interleaved with floors."""
+def measure() -> list[Measured]:
+    """Return seal and open of a ``job.accept``, interleaved with their floors."""
     signer, key, nonce = SigningKey.generate(), b"k" * 32, b"n" * 24
     realm = Fingerprint(b"f" * 32)
     message = JobAccept(
@@ -122,10 +109,11 @@ def measure() -> list[Pair]:
         for name, action in actions.items():
             times[name].append(_timed(action))
     return [
-        Pair(
+        Measured(
             f"envelope {name}",
             median(times[name]),
             median(times[f"{name} floor"]),
+            "µs",
         )
         for name in ("seal", "open")
     ]

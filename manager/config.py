@@ -30,6 +30,8 @@ class ManagerSettings(Settings):
             for the private node. User and password are in the credentials file.
         broker_management_url: of that broker's management API.
         broker_credentials_file: both passwords for that broker, mode 0600.
+        broker_ca_file: PEM of whom that broker's TLS is signed by, unless the system
+            trusts it anyway; tokens pin it.
         broker_port: of the private node; unset for any free one, which is kept.
         broker_management_port: likewise.
         store_url: SQLAlchemy's; unset for SQLite in the home.
@@ -48,6 +50,7 @@ class ManagerSettings(Settings):
     broker_url: str | None = None
     broker_management_url: str | None = None
     broker_credentials_file: Path | None = None
+    broker_ca_file: Path | None = None
     broker_port: Port | None = None
     broker_management_port: Port | None = None
     store_url: str | None = None
@@ -64,11 +67,15 @@ class ManagerSettings(Settings):
     def _check(self) -> Self:
         vhost = check_realm(self.realm)
         if self.broker_url is None:
-            if self.broker_management_url or self.broker_credentials_file:
+            if (
+                self.broker_management_url
+                or self.broker_credentials_file
+                or self.broker_ca_file
+            ):
                 raise ConfigError(
                     "broker_url is not set, but another setting of a broker is",
-                    "set broker_url, or neither of broker_management_url and"
-                    " broker_credentials_file",
+                    "set broker_url, or none of broker_management_url,"
+                    " broker_credentials_file and broker_ca_file",
                 )
             return self
         parse_endpoints(self.broker_url, vhost)

@@ -41,6 +41,7 @@ from shared.messages import (
     Message,
     RegistrationDone,
     RegistrationRequest,
+    Standing,
     Status,
     Suite,
 )
@@ -66,6 +67,8 @@ SESSIONLESS: Final = frozenset(
 )
 """What a sender without a session may be told."""
 KEPT_AFTER: Final = timedelta(hours=1)
+KEPT_AT_MOST: Final = timedelta(hours=24)
+"""Longer than any token lives and any ``as.req`` is acceptable."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _QUEUES: Final = {
     "registration": QUEUE_REGISTRATION,
@@ -181,14 +184,7 @@ class Dispatcher:
                 return Outcome("superseded", sealed, ErrorCode.SUPERSEDED)
         self._check_replay(proven, session, before)
         self._remember(work, proven, session)
-        try:
-            message = message_of(proven)
-        except DroppedError as error:
-            if session is not None:
-                self._answer_error(work, session, error.code, proven)
-                work.counts[error.reason] += 1
-                return Outcome("bad request", sealed, error.code)
-            raise
+        message = message_of(proven)
         if session is None:
             return self._without_session(work, sealed, proven, message)
         return self._in_session(work, sealed, proven, message)
@@ -219,7 +215,9 @@ class Dispatcher:
     ) -> None:
         """Write the inbox row and close the number."""
         header = proven.header
-        ends = header.exp if session is None else session.exp
+        # ``exp`` is the sender's word: rows must not stay as long as it likes.
+        latest = work.context.now_ms + KEPT_AT_MOST // _MILLISECOND
+        ends = min(header.exp, latest) if session is None else session.exp
         work.unit.mail.add_received(
             InboxRecord(
                 header.s,
@@ -273,9 +271,13 @@ class Dispatcher:
         work.counts[error.reason] += 1
         rule = sealed.rule
         header = sealed.header
+        # In a session a wrong time is no news, and what comes again too late may
+        # have been handled: its sender must not take it for refused.
+        is_late = error.code is ErrorCode.EXPIRED
         may_be_told = (
             error.code in SESSIONLESS
             and rule.model is not ErrorNotice
+            and not (is_late and rule.standing is Standing.SESSION)
             and error.reason
             in {
                 DropReason.SESSION,
@@ -287,7 +289,7 @@ class Dispatcher:
             }
         )
         if may_be_told:
-            now = work.context.now_ms if error.code is ErrorCode.EXPIRED else None
+            now = work.context.now_ms if is_late else None
             self._postman.refuse(work, header.s, error.code, header.mid, now)
         return Outcome(f"dropped {error.reason}", sealed, error.code)
 

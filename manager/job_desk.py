@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import takewhile
 from typing import Final, assert_never
 
 from manager.postman import Postman
@@ -36,7 +37,9 @@ from shared.protocol.machine import (
 
 JOB_TIMERS: Final = "job"
 MAX_LISTED: Final = 100
-"""Most jobs in the answer to a ``job.query`` about all."""
+"""Most jobs that a consumer or a party with a new session is told of at once."""
+MAX_LOOKED_AT: Final = 500
+"""Closed jobs that are searched for those of a party with a new session."""
 _NONCE_BYTES: Final = 24
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -97,6 +100,9 @@ class JobDesk:
         for effect in after.effects:
             match effect:
                 case presence.Adopt(sid=sid):
+                    # What is still under way in an older one must not bring it back.
+                    for older in takewhile(sid.__ne__, memory.half_open(principal)):
+                        memory.end_session(older, SessionStanding.SUPERSEDED, now)
                     memory.adopt_session(sid)
                 case presence.Supersede(sid=sid):
                     memory.end_session(sid, SessionStanding.SUPERSEDED, now)
@@ -126,9 +132,11 @@ class JobDesk:
             case PartyGone(principal=principal):
                 return [each for each in jobs if each.find(principal) is not None]
             case PartyBack(principal=principal):
-                since = work.context.now - job.CLOSED_REPEATED
-                closed = work.unit.jobs.closed_since(to_ms(since))
-                return [each for each in (*jobs, *closed) if each.knows(principal)]
+                since = to_ms(work.context.now - job.CLOSED_REPEATED)
+                closed = work.unit.jobs.closed_since(since, MAX_LOOKED_AT)
+                told = [each for each in closed if each.knows(principal)]
+                mine = [each for each in jobs if each.knows(principal)]
+                return [*mine, *reversed(told[:MAX_LISTED])]
             case SlotFreed():
                 return [each for each in jobs if each.stage is JobStage.REQUESTED]
             case _:
@@ -150,6 +158,7 @@ class JobDesk:
             work.context,
             self._office.memory.pool(),
             self._office.settings,
+            self._office.memory.open_jobs(received.sender),
         )
         state = after.state
         if state is not None:

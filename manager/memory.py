@@ -161,6 +161,10 @@ class Memory:
         found = self.jobs.get(job) or self._changed_jobs.get(job)
         return found or unit.jobs.get(job)
 
+    def open_jobs(self, consumer: Principal) -> int:
+        """Return how many jobs of a consumer are not closed."""
+        return sum(each.consumer == consumer for each in self.jobs.values())
+
     def pool(self) -> OnlinePool:
         """Return who is online now, with what jobs have reserved taken off."""
         return OnlinePool(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -11,8 +11,9 @@ from manager.store.store import Store, Unit
 from shared.names import Principal
 from shared.transport.base import NotConfirmedError, Publication, Transport
 
-PAUSE: Final = timedelta(seconds=1)
-"""Before what was not confirmed is published again."""
+SLOW_FOR: Final = timedelta(seconds=30)
+"""How long the letters of an inbox go apart after the broker did not take one."""
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Outbox:
         self._transport = transport
         self._open: dict[int, Letter] = {}
         self._held: dict[int, dict[int, Letter]] = {}
+        self._late: dict[int, Letter] = {}
+        self._slow: dict[str, int] = {}
         self._published: list[int] = []
         self._turn = asyncio.Lock()
 
@@ -57,7 +60,7 @@ class Outbox:
         """Take letters that were sent before: their request came again."""
         held = {number for waiting in self._held.values() for number in waiting}
         for letter in letters:
-            if letter.id not in held:
+            if letter.id not in held and letter.id not in self._late:
                 self._open[letter.id] = letter
 
     def release(self, tasks: Iterable[int]) -> None:
@@ -65,34 +68,58 @@ class Outbox:
         for task in tasks:
             self._open.update(self._held.pop(task, {}))
 
-    async def publish(self) -> list[Principal]:
+    async def publish(self, now_ms: int) -> list[Principal]:
         """Publish everything that may go; return who is not there.
+
+        What the broker does not take now is late: ``publish_late`` tries it again,
+        and what else is for that inbox waits behind it. Nobody who lets an inbox
+        run full holds up the others.
 
         Raises:
             TransportError: the transport gave up.
         """
         async with self._turn:
-            batch = list(self._open.values())
-            if not batch:
-                return []
-            try:
-                results: tuple[Publication | None, ...] = tuple(
-                    await self._transport.publish([each.outgoing for each in batch])
-                )
-            except NotConfirmedError as error:
-                _log.warning("not confirmed", extra={"reason": str(error)})
-                results = error.publications
-            gone: list[Principal] = []
-            for letter, result in zip(batch, results, strict=True):
-                if result is None:
-                    continue
-                # An answer may have been asked for again meanwhile: same bytes.
-                self._open.pop(letter.id, None)
-                self._published.append(letter.id)
-                if result is Publication.RETURNED and letter.recipient is not None:
-                    gone.append(letter.recipient)
-            if None in results:
-                await asyncio.sleep(PAUSE.total_seconds())
+            letters = list(self._open.values())
+            self._open.clear()
+            batch: list[Letter] = []
+            for letter in letters:
+                if self._slow.get(letter.outgoing.routing_key, 0) > now_ms:
+                    self._late[letter.id] = letter
+                else:
+                    batch.append(letter)
+            results = await self._transmit(batch)
+        gone: list[Principal] = []
+        for letter, result in zip(batch, results, strict=True):
+            if result is None:
+                self._late[letter.id] = letter
+                until = now_ms + SLOW_FOR // _MILLISECOND
+                self._slow[letter.outgoing.routing_key] = until
+            elif self._is_returned(letter, result) and letter.recipient is not None:
+                gone.append(letter.recipient)
+        return gone
+
+    async def publish_late(self, now_ms: int) -> list[Principal]:
+        """Try again what the broker did not take; return who is not there.
+
+        May wait as long as the transport does, so it has a loop of its own.
+
+        Raises:
+            TransportError: the transport gave up.
+        """
+        for letter in list(self._late.values()):
+            if letter.expires < now_ms:
+                del self._late[letter.id]
+        batch = list(self._late.values())
+        gone: list[Principal] = []
+        for letter, result in zip(batch, await self._transmit(batch), strict=True):
+            if result is None:
+                until = now_ms + SLOW_FOR // _MILLISECOND
+                self._slow[letter.outgoing.routing_key] = until
+                continue
+            self._late.pop(letter.id, None)
+            if self._is_returned(letter, result) and letter.recipient is not None:
+                gone.append(letter.recipient)
+        self._slow = {key: end for key, end in self._slow.items() if end > now_ms}
         return gone
 
     def write_into(self, unit: Unit) -> None:
@@ -115,6 +142,28 @@ class Outbox:
     def is_empty(self) -> bool:
         """Whether nothing may go out now."""
         return not self._open
+
+    @property
+    def has_late(self) -> bool:
+        """Whether something waits for the broker to take it."""
+        return bool(self._late)
+
+    async def _transmit(
+        self, batch: Sequence[Letter]
+    ) -> tuple[Publication | None, ...]:
+        if not batch:
+            return ()
+        try:
+            return tuple(
+                await self._transport.publish([each.outgoing for each in batch])
+            )
+        except NotConfirmedError as error:
+            _log.warning("not confirmed", extra={"reason": str(error)})
+            return error.publications
+
+    def _is_returned(self, letter: Letter, result: Publication) -> bool:
+        self._published.append(letter.id)
+        return result is Publication.RETURNED
 
     def _hold(self, letter: Letter) -> None:
         if letter.after_task is not None:

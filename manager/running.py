@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import signal
+from datetime import timedelta
 
 from manager.broker.access import BrokerAccess
 from manager.config import ManagerSettings
@@ -18,6 +19,8 @@ from shared.crypto.derivation import fingerprint_text
 from shared.transport.amqp import AmqpTransport
 
 CONNECTION_NAME = "mpc-manager"
+PUBLISH_TIMEOUT = timedelta(seconds=2)
+"""Then what the broker has not taken is late, and the rest goes on."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ async def _serve(
         access.vhost,
         CONNECTION_NAME,
         prefetch=settings.prefetch_count,
+        publish_timeout=PUBLISH_TIMEOUT,
+        ssl_context=access.tls(),
     )
     path = settings.home / KEY_FILE
     with access.admin() as admin:

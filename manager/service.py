@@ -39,6 +39,8 @@ BATCH: Final = 64
 WAIT: Final = timedelta(seconds=1)
 PROVISION_POLL: Final = timedelta(milliseconds=100)
 """How soon after a registration its broker user is made."""
+LATE_POLL: Final = timedelta(milliseconds=200)
+"""How soon what the broker did not take is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -132,6 +134,7 @@ class Service:
             asyncio.create_task(self._tick_forever()),
             asyncio.create_task(self._look_forever()),
             asyncio.create_task(self._provision_forever()),
+            asyncio.create_task(self._late_forever()),
             asyncio.create_task(_wait(stop)),
         ]
         try:
@@ -174,10 +177,21 @@ class Service:
         """Publish what is committed; a returned message means nobody is there."""
         if not self._settings.provision_in_thread:
             self._outbox.release(await self._provisioning.run_once())
-        while not self._outbox.is_empty:
-            returned = await self._outbox.publish()
+        while True:
+            # Waits too for what another loop is publishing at this moment.
+            returned = await self._outbox.publish(self._now_ms())
             if returned:
                 self._note_gone(returned)
+            if self._outbox.is_empty:
+                return
+
+    async def publish_late(self) -> None:
+        """Publish what the broker did not take at first."""
+        if self._outbox.has_late:
+            returned = await self._outbox.publish_late(self._now_ms())
+            if returned:
+                self._note_gone(returned)
+                await self.publish()
 
     async def tick(self) -> None:
         """Do what is due: timers, commands, ends; publish what comes of it."""
@@ -289,6 +303,11 @@ class Service:
                 if self._transport.failure is not None:
                     raise
                 _log.info("broker not reached", extra={"reason": str(error)})
+
+    async def _late_forever(self) -> None:
+        while True:
+            await asyncio.sleep(LATE_POLL.total_seconds())
+            await self.publish_late()
 
     async def _provision_forever(self) -> None:
         while True:

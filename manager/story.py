@@ -14,7 +14,7 @@ class Story:
     """Writes the log of deliveries."""
 
     def __init__(self) -> None:
-        self._floods: Counter[str] = Counter()
+        self._floods: Counter[str | None] = Counter()
 
     def handled(self, delivery: Delivery, outcome: Outcome, seconds: float) -> None:
         """Tell what became of a delivery that was worth a transaction."""
@@ -36,9 +36,12 @@ class Story:
         )
 
     def dropped(self, delivery: Delivery, error: DroppedError) -> None:
-        """Tell of a delivery that was dropped unread; a flood is told as a sum."""
-        if error.reason is DropReason.RATE:
-            self._floods[delivery.user_id or ""] += 1
+        """Tell of a delivery that was dropped unread; a flood is told as a sum.
+
+        Who leaves out ``user_id`` has no budget of its own.
+        """
+        if error.reason is DropReason.RATE or delivery.user_id is None:
+            self._floods[delivery.user_id] += 1
             return
         _log.warning(
             "delivery",
@@ -54,7 +57,8 @@ class Story:
     def sum_up(self) -> None:
         """Tell whose deliveries were over budget since the last time."""
         for sender, number in self._floods.items():
-            _log.warning("over budget", extra={"sender": sender, "number": number})
+            event = "without a user" if sender is None else "over budget"
+            _log.warning(event, extra={"sender": sender, "number": number})
         self._floods.clear()
 
 

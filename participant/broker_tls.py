@@ -12,20 +12,6 @@ from shared.transport.endpoint import parse_endpoints
 TIMEOUT_SECONDS = 10
 
 
-def context_for(authority: str | None) -> ssl.SSLContext | None:
-    """Return the context that trusts one authority; ``None`` for the system's.
-
-    Args:
-        authority: PEM, as the key file keeps it.
-    """
-    if authority is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=authority)
-    return context
-
-
 def check_authority(pem: str, pin: bytes) -> str:
     """Return the broker authority's PEM if it is the one that the token pins.
 

@@ -115,18 +115,23 @@ class DataKeeper:
             DataProcessLostError: there is none, or it does not answer.
         """
         async with self._asking:
-            self._answer = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[TlsKeyMade] = (
+                asyncio.get_running_loop().create_future()
+            )
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT.total_seconds()):
                     await self.ready.wait()
+                    self._answer = answer
                     await self.order(NewTlsKey(principal=principal))
-                    made = await self._answer
+                    made = await answer
             except TimeoutError as error:
                 raise DataProcessLostError(
                     "the data process does not answer", "see its log lines"
                 ) from error
             finally:
                 self._answer = None
+                if answer.done() and not answer.cancelled():
+                    answer.exception()  # looked at, so that nobody complains
             return TlsRequest(made.csr, made.spki)
 
     async def use_leaf(self, session: Session, realm: Realm) -> None:

@@ -306,7 +306,9 @@ class Jobs:
     def _story(self, before: PartyJob | None, after: PartyJob) -> None:
         if before is not None and before.stage is after.stage:
             return
-        ending, refusal = after.ending, after.refusal
+        refusal = after.refusal
+        is_ended = after.stage in {Stage.FAILED, Stage.CLOSED}
+        ending = after.ending if is_ended else None
         reason = refusal[1] if refusal else None
         if ending is not None:
             reason = ending.reason

@@ -205,7 +205,9 @@ class Logon:
     def _note(self, error: TimeoutError | FrameworkError) -> None:
         if isinstance(error, TimeoutError):
             error = TransportError(
-                "the manager does not answer", "see whether 'mpc-manager run' runs"
+                "the manager does not answer",
+                "see whether 'mpc-manager run' runs, and that no other process works"
+                " as this participant with a copy of its home",
             )
         self.problem = error
         _log.warning("not logged on", extra={"reason": str(error), "hint": error.hint})

@@ -31,6 +31,7 @@ class Offer:
         self._home = home
         self._statistics = frozenset(registry.names())
         self._seen: tuple[int, ...] = ()
+        self._is_noticed = False
         self._is_told = False
         self.policy: Policy = home.policy(self._statistics)
         self.files: Mapping[str, Path] = home.datasets()
@@ -59,14 +60,14 @@ class Offer:
             datasets=self.notices if names_datasets else None,
         )
 
-    async def read(self, *, force: bool = False) -> None:
-        """Read what changed.
+    def refresh(self) -> bool:
+        """Read policy and list of datasets if they changed; say whether they did.
 
         A policy that is not usable refuses everything until it is corrected.
         """
         seen = self._changes()
-        if seen == self._seen and not force:
-            return
+        if seen == self._seen:
+            return False
         try:
             self.policy = self._home.policy(self._statistics)
         except ConfigError as error:
@@ -79,6 +80,19 @@ class Offer:
         except ConfigError as error:
             _log.error("datasets not usable", extra={"reason": str(error)})
         self._seen = self._changes()
+        self._is_noticed = False
+        return True
+
+    async def read(self, *, force: bool = False) -> None:
+        """Read what changed, the datasets' columns too.
+
+        Args:
+            force: the columns even if nothing seems to have changed.
+        """
+        self.refresh()
+        if self._is_noticed and not force:
+            return
+        self._is_noticed = True
         before = self.notices
         self.notices = await asyncio.to_thread(presence.notices, self.files)
         if self.notices != before:

@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import participant
-from participant.broker_tls import context_for
 from participant.config import ParticipantSettings
 from participant.control import Control
 from participant.dataplane.client import DataProcess
@@ -24,6 +23,7 @@ from shared.clock import SystemClock
 from shared.errors import ConfigError, TransportError
 from shared.protocol.machine import Context
 from shared.transport.amqp import AmqpTransport
+from shared.transport.authority import context_for
 from shared.transport.base import Transport
 
 PATIENCE = timedelta(seconds=15)
@@ -83,6 +83,7 @@ async def serve(
             lambda: DataProcess.start(settings.log_level),
             SystemClock(),
         )
+        await process.recover()
         server = LocalServer(home, Control(process).handle)
         await server.start()
         if started is not None:

@@ -15,6 +15,7 @@ from participant.dataplane import ipc
 from participant.dataplane.client import DataProcess
 from participant.home import Home
 from participant.identity_file import KeyFile
+from participant.inbox import Inbox
 from participant.jobs import Jobs
 from participant.logon import Logon
 from participant.offer import Offer
@@ -26,7 +27,6 @@ from participant.protocol.model import (
     DataProcessLost,
     Party,
     PartyJob,
-    RequestRefused,
     SessionBegan,
 )
 from participant.protocol.trust import check_descriptor
@@ -38,27 +38,17 @@ from shared.clock import Clock
 from shared.errors import (
     ConfigError,
     FrameworkError,
-    RemoteProtocolError,
     TransportError,
 )
 from shared.messages import (
-    AsReply,
-    ErrorNotice,
-    JobAbort,
-    JobClosed,
-    JobOffer,
-    JobStart,
-    JobState,
-    JobTickets,
     LogOff,
     RealmDescriptor,
     SignedCertificate,
     SignedRealm,
 )
 from shared.names import Duty, JobId, Role
-from shared.protocol.machine import Context, Received, Send
+from shared.protocol.machine import Context, Send
 
-PREFETCHED = 32
 LOG_OFF_TIMEOUT = timedelta(seconds=3)
 """How long the last words may take when the process ends."""
 
@@ -112,12 +102,17 @@ class ControlProcess:
             self.transport, self.mail, self._data, self, settings.reply_timeout
         )
         self.jobs = Jobs(home, home.journal(identity), self)
+        self._inbox = Inbox(self.transport, self.mail, self.logon, self.jobs, self)
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self.ready = asyncio.Event()
         """Set once there was a session."""
 
     # ---- life ----
+
+    async def recover(self) -> None:
+        """Take up the jobs of an earlier process; call it before ``run``."""
+        await self.jobs.recover()
 
     async def run(self, patience: timedelta | None = None) -> None:
         """Work until ``stop``.
@@ -131,14 +126,15 @@ class ControlProcess:
             ConfigError: the addresses to listen on cannot be used.
             SupersededError: another process of this identity logged on.
         """
-        await self.jobs.recover()
         tasks = [asyncio.create_task(self._data.run())]
         try:
-            await self._until_stopped(tasks, self._reach(patience))
+            await self._until_stopped(tasks, self.reach(patience))
+            if self.is_stopping:
+                return
             tasks += [
                 asyncio.create_task(work)
                 for work in (
-                    self._consume(),
+                    self._inbox.run(),
                     self._outbox.run(),
                     self.logon.run(),
                     self._say_status(),
@@ -179,7 +175,7 @@ class ControlProcess:
                 waiting.cancel()
             await asyncio.gather(own, stop, return_exceptions=True)
 
-    async def _reach(self, patience: timedelta | None) -> None:
+    async def reach(self, patience: timedelta | None) -> None:
         """Connect to the broker and read the inbox; try for ever unless impatient."""
         queue = self._identity.broker.queue
         await reach(self.transport, queue, patience, self._out_of_reach)
@@ -194,58 +190,14 @@ class ControlProcess:
         if not await self._outbox.drained(LOG_OFF_TIMEOUT):
             _log.warning("ended without logging off")
 
-    # ---- what comes ----
+    # ---- what the parts ask of the whole ----
 
-    async def _consume(self) -> None:
-        while True:
-            try:
-                deliveries = await self.transport.deliveries(PREFETCHED)
-            except TransportError as error:
-                _log.warning("connection given up", extra={"reason": str(error)})
-                await self._reach(None)
-                continue
-            for delivery in deliveries:
-                received = self.mail.open(delivery)
-                if received is not None:
-                    await self._take(received)
-            await self.transport.ack(deliveries)
+    async def take_descriptor(self, message: RealmDescriptor) -> None:
+        """Keep a newer descriptor of the realm.
 
-    async def _take(self, received: Received) -> None:
-        message = received.message
-        try:
-            match message:
-                case AsReply():
-                    self.logon.replied(message)
-                case ErrorNotice():
-                    await self._take_error(message)
-                case RealmDescriptor():
-                    await self._take_descriptor(message)
-                case JobState():
-                    for entry in message.jobs:
-                        await self.jobs.handle(entry.job, received)
-                case JobOffer() | JobStart() | JobAbort() | JobClosed() | JobTickets():
-                    await self.jobs.handle(message.job, received)
-                case _:
-                    _log.warning("message not expected")
-        except (RemoteProtocolError, ConfigError) as error:
-            _log.error(
-                "message not handled",
-                extra={"message_id": received.mid.hex(), "reason": str(error)},
-            )
-
-    async def _take_error(self, notice: ErrorNotice) -> None:
-        answered = self.mail.answered(notice.re)
-        if answered is None:
-            return
-        _log.info(
-            "refused by the manager",
-            extra={"code": notice.code.value, "message_type": answered.type},
-        )
-        self.logon.refused(notice, answered)
-        if answered.job is not None and answered.type in _REQUESTS:
-            await self.jobs.handle(answered.job, RequestRefused(notice.code))
-
-    async def _take_descriptor(self, message: RealmDescriptor) -> None:
+        Raises:
+            RemoteProtocolError: it is not one of this realm, or an older one.
+        """
         known = self._identity.realm
         realm = check_descriptor(
             SignedRealm(rd=message.rd, sig=message.sig), known.fingerprint, known.epoch
@@ -253,8 +205,6 @@ class ControlProcess:
         if realm.signed != known.signed:
             _log.info("realm descriptor", extra={"epoch": realm.epoch})
             await self._save(replace(self._identity, realm=realm))
-
-    # ---- what the parts ask of the whole ----
 
     def identity(self) -> Identity:
         """Return the identity as it is now."""
@@ -279,6 +229,8 @@ class ControlProcess:
 
     def party(self) -> Party:
         """Return this participant as the job machine sees it."""
+        if self._offer.refresh():
+            self._wake.set()
         sessions = self.mail.sessions
         current = sessions.current
         live = [s for s in (current, sessions.older) if s is not None]
@@ -422,6 +374,3 @@ class ControlProcess:
     async def cancel(self, job: JobId) -> None:
         """Give a job up."""
         await self.jobs.handle(job, Cancelled())
-
-
-_REQUESTS = frozenset({"job.request", "job.cancel", "job.collect", "job.query"})

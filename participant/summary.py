@@ -22,7 +22,7 @@ def summary(job: PartyJob) -> dict[str, Value]:
     ``state``: ``done``, ``failed``, ``cancelled`` or ``expired`` at the end, else the
     stage. ``result``: the file, once it is there.
     """
-    ending = job.ending
+    ending = job.ending if job.stage in {Stage.FAILED, Stage.CLOSED} else None
     state = job.stage.value
     if job.stage is Stage.DELIVERED:
         state = Outcome.DONE.value

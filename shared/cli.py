@@ -5,13 +5,16 @@ stdout carries the result only; errors go to stderr as ``program: error: …`` a
 """
 
 import contextlib
+import importlib
 import importlib.metadata
+import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum, unique
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -28,6 +31,8 @@ from shared.log import LEVELS
 
 DISTRIBUTION = "mpc-management"
 
+_log = logging.getLogger(__name__)
+
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
 
@@ -41,6 +46,7 @@ class ExitCode(IntEnum):
     CONFIGURATION = 3
     UNREACHABLE = 4
     REFUSED = 5
+    INTERNAL = 70
     NOT_READY = 75
     INTERRUPTED = 130
 
@@ -54,6 +60,34 @@ _EXIT_CODES: tuple[tuple[type[FrameworkError], ExitCode], ...] = (
     (RemoteProtocolError, ExitCode.REFUSED),
     (JobError, ExitCode.FAILED),
 )
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called.
+
+    A command line starts as fast as the one command needs; only ``--help`` imports
+    all of them.
+
+    Args:
+        lazy: command name to ``module:attribute``.
+    """
+
+    def __init__(self, *, lazy: Mapping[str, str], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of the alphabet."""
+        return sorted({*self._lazy, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or none of that name."""
+        target = self._lazy.get(cmd_name)
+        if target is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
 
 
 def exit_code(error: FrameworkError) -> ExitCode:
@@ -76,8 +110,9 @@ def run(
 ) -> int:
     """Run a program's command line and return its exit code.
 
-    Errors of the framework and of usage are printed; any other exception is a
-    bug and passes.
+    Errors of the framework and of usage are printed. Any other exception is a bug:
+    the user gets one line and where to report it, the log at level ``debug`` the
+    traceback.
 
     Args:
         command: the program's group.
@@ -114,7 +149,22 @@ def run(
     except SystemExit as error:
         # click ends so when the reader of its output has gone.
         return error.code if isinstance(error.code, int) else ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 - the one place of a program
+        _log.debug("internal error", exc_info=True)
+        print_error(
+            program,
+            f"internal error: {type(error).__name__} in {_place(error)}",
+            "this is a bug: please report it with the output of --log-level debug",
+        )
+        return ExitCode.INTERNAL
     return answer if isinstance(answer, int) else ExitCode.DONE
+
+
+def _place(error: Exception) -> str:
+    """Return file and line where an exception arose, without what it says."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _sentence(error: click.ClickException) -> str:

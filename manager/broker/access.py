@@ -1,6 +1,8 @@
 """How this manager reaches its broker, a private node or somebody else's."""
 
+import ssl
 from dataclasses import dataclass
+from pathlib import Path
 
 from manager.broker.admin import BrokerAdmin
 from manager.broker.credentials import BrokerCredentials, load_credentials
@@ -8,6 +10,7 @@ from manager.broker.node import PrivateNode
 from manager.config import ManagerSettings
 from shared.errors import ConfigError, TransportError
 from shared.names import Realm
+from shared.transport.authority import context_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +22,21 @@ class BrokerAccess:
     management_url: str
     credentials: BrokerCredentials
     vhost: Realm
+    authority: str | None = None
+    """PEM of whom to trust with TLS; ``None`` for the system's authorities."""
 
     def admin(self) -> BrokerAdmin:
         """Return the broker's administrator, not yet connected."""
-        return BrokerAdmin(self.management_url, self.credentials.admin, self.vhost)
+        return BrokerAdmin(
+            self.management_url,
+            self.credentials.admin,
+            self.vhost,
+            context=self.tls(),
+        )
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return the context for TLS; ``None`` for the system's authorities."""
+        return context_for(self.authority)
 
 
 def private_node(settings: ManagerSettings) -> PrivateNode:
@@ -62,6 +76,7 @@ def broker_access(settings: ManagerSettings) -> BrokerAccess:
             settings.broker_management_url,
             load_credentials(settings.broker_credentials_file),
             settings.vhost,
+            _read(settings.broker_ca_file),
         )
     node = private_node(settings)
     status = node.status()
@@ -70,5 +85,19 @@ def broker_access(settings: ManagerSettings) -> BrokerAccess:
             "the private RabbitMQ node does not run", "run 'mpc-manager broker start'"
         )
     return BrokerAccess(
-        status.amqp_url, status.management_url, node.credentials(), settings.vhost
+        status.amqp_url,
+        status.administration_url,
+        node.credentials(),
+        settings.vhost,
+        _read(status.authority_path),
     )
+
+
+def _read(authority: Path | None) -> str | None:
+    try:
+        return None if authority is None else authority.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the broker's authority {authority}",
+            "see that it is there, is readable and holds a certificate in PEM",
+        ) from error

@@ -6,6 +6,7 @@ steps is repaired by calling again. A user is made last and removed first, so
 nobody is let in before its limits stand.
 """
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -69,6 +70,7 @@ class BrokerAdmin:
         credential: a broker user with the tag ``administrator``.
         vhost: the realm.
         timeout: of each step of a request.
+        context: for ``https``; trusts the system's authorities unless given.
 
     Raises:
         ConfigError: the url is malformed.
@@ -80,8 +82,9 @@ class BrokerAdmin:
         credential: Credential,
         vhost: Realm,
         timeout: timedelta = DEFAULT_TIMEOUT,
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        self._api = ManagementApi(url, credential, timeout)
+        self._api = ManagementApi(url, credential, timeout, context)
         self._user = credential.user
         self._vhost = vhost
 

@@ -28,13 +28,18 @@ class ManagementApi:
         url: ``http[s]://host:port`` of the management listener, without a user.
         credential: an administrator of the broker.
         timeout: of each step of a request.
+        context: for ``https``; trusts the system's authorities unless given.
 
     Raises:
         ConfigError: the url is malformed.
     """
 
     def __init__(
-        self, url: str, credential: Credential, timeout: timedelta = DEFAULT_TIMEOUT
+        self,
+        url: str,
+        credential: Credential,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         host, port, prefix, is_tls = _parse(url)
         self._url = url
@@ -42,7 +47,10 @@ class ManagementApi:
         seconds = timeout.total_seconds()
         self._connection: http.client.HTTPConnection = (
             http.client.HTTPSConnection(
-                host, port, timeout=seconds, context=ssl.create_default_context()
+                host,
+                port,
+                timeout=seconds,
+                context=context or ssl.create_default_context(),
             )
             if is_tls
             else http.client.HTTPConnection(host, port, timeout=seconds)

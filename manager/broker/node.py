@@ -7,22 +7,20 @@ The same settings serve a container (see ``broker_config/`` and
 """
 
 import fcntl
-import http.client
 import json
 import os
 import secrets
 import subprocess
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from manager.broker.api import ManagementApi
 from manager.broker.credentials import (
     BrokerCredentials,
-    Credential,
     load_credentials,
     load_or_create_credentials,
 )
@@ -33,6 +31,7 @@ from manager.broker.files import (
     read_json,
     write_private,
 )
+from manager.broker.node_tls import NodeTls
 from manager.broker.ports import LOOPBACK, NodePorts, answers, choose_ports
 from manager.broker.processes import (
     arguments_of,
@@ -40,13 +39,17 @@ from manager.broker.processes import (
     spawn_detached,
     terminate,
 )
+from shared.clock import SystemClock
 from shared.errors import ConfigError, TransportError
 from shared.names import Realm
 from shared.topology import render
+from shared.transport.authority import context_for
 
 START_PATIENCE = timedelta(seconds=90)
 """A start takes 4 to 13 s; a busy machine may need much longer."""
 STOP_PATIENCE = timedelta(seconds=30)
+MAPPER_SECONDS = 5.0
+"""How long its port mapper may take, once the node is gone."""
 _POLL_SECONDS = 0.1
 _LOG_LINES = 5
 _MARK = "-mpc_node"
@@ -68,6 +71,11 @@ class NodeStatus:
     amqp_url: str
     """Without user and password; those are in the file of credentials."""
     management_url: str
+    """Of the management UI, for a browser on this machine."""
+    administration_url: str
+    """Of the same under TLS, for the manager."""
+    authority_path: Path
+    """PEM of whom a client of the node trusts."""
     log_folder: Path
 
 
@@ -102,6 +110,7 @@ class PrivateNode:
         management_port: int | None = None,
     ) -> None:
         self._folder = folder.absolute()
+        self._tls = NodeTls(self._folder)
         self._realm = realm
         wanted = {"amqp": amqp_port, "management": management_port}
         self._wanted = {name: port for name, port in wanted.items() if port is not None}
@@ -211,10 +220,9 @@ class PrivateNode:
         users = (credentials.admin_user(), credentials.manager_user())
         definitions = self._folder / "definitions.json"
         write_private(definitions, render(self._realm, users))
+        self._tls.create(self._realm, SystemClock().now())
         own = {
-            "listeners.tcp.local": f"{LOOPBACK}:{ports.amqp}",
-            "management.tcp.ip": LOOPBACK,
-            "management.tcp.port": str(ports.management),
+            **self._tls.listeners(ports),
             "load_definitions": str(definitions),
             "log.console": "false",
             "log.file.level": "info",
@@ -262,12 +270,9 @@ class PrivateNode:
     def _wait_until_ready(
         self, programs: RabbitPrograms, kept: _Kept, patience: timedelta
     ) -> None:
-        credentials = self.credentials()
         deadline = time.monotonic() + patience.total_seconds()
         while kept.pid is not None and is_alive(kept.pid):
-            if answers(kept.ports.amqp) and _serves(
-                kept.ports.management, credentials.admin
-            ):
+            if answers(kept.ports.amqp) and self._serves(kept):
                 return
             if time.monotonic() > deadline:
                 terminate(kept.pid, STOP_PATIENCE)
@@ -278,6 +283,21 @@ class PrivateNode:
             f"the RabbitMQ node did not start: {self._last_words()}",
             f"read the logs in {self._folder / 'log'}",
         )
+
+    def _serves(self, kept: _Kept) -> bool:
+        status = self._status_of(kept)
+        api = ManagementApi(
+            status.administration_url,
+            self.credentials().admin,
+            timedelta(seconds=5),
+            context_for(status.authority_path.read_text()),
+        )
+        with closing(api):
+            try:
+                api.get("whoami")
+            except TransportError:
+                return False
+            return True
 
     def _last_words(self) -> str:
         try:
@@ -294,8 +314,11 @@ class PrivateNode:
         return _MARK in arguments and kept.mark in arguments
 
     def _stop_port_mapper(self, port: int) -> None:
-        if answers(port):
+        # It refuses to end until it has seen that its node is gone.
+        deadline = time.monotonic() + MAPPER_SECONDS
+        while answers(port) and time.monotonic() < deadline:
             _run_epmd(find_programs(), port)
+            time.sleep(_POLL_SECONDS)
 
     def _status_of(self, kept: _Kept) -> NodeStatus:
         is_running = self._runs(kept)
@@ -304,8 +327,10 @@ class PrivateNode:
             pid=kept.pid if is_running else None,
             node_name=kept.node_name,
             ports=kept.ports,
-            amqp_url=f"amqp://{LOOPBACK}:{kept.ports.amqp}",
+            amqp_url=f"amqps://{LOOPBACK}:{kept.ports.amqp}",
             management_url=f"http://{LOOPBACK}:{kept.ports.management}",
+            administration_url=f"https://{LOOPBACK}:{kept.ports.administration}",
+            authority_path=self._tls.authority_path,
             log_folder=self._folder / "log",
         )
 
@@ -363,15 +388,3 @@ def _run_epmd(programs: RabbitPrograms, port: int) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-
-
-def _serves(port: int, admin: Credential) -> bool:
-    token = b64encode(f"{admin.user}:{admin.password}".encode()).decode()
-    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as connection:
-        try:
-            connection.request(
-                "GET", "/api/whoami", headers={"Authorization": f"Basic {token}"}
-            )
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False

@@ -1,7 +1,8 @@
-"""The four ports of a private node, chosen once and kept."""
+"""The five ports of a private node, chosen once and kept."""
 
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
@@ -14,14 +15,21 @@ LAST_PORT = 31_999
 """Below what systems hand out for outgoing connections, so that a port stays free
 while the node is down."""
 _ATTEMPTS = 200
+_RELEASE_SECONDS = 2.0
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class NodePorts:
-    """What a node listens on, all of it on the loopback address."""
+    """What a node listens on, all of it on the loopback address.
+
+    ``management``: the UI for people, in clear; ``administration``: the same
+    under TLS, for the manager.
+    """
 
     amqp: int
     management: int
+    administration: int
     distribution: int
     epmd: int
 
@@ -73,10 +81,20 @@ def choose_ports(wanted: Mapping[str, int], kept: NodePorts | None) -> NodePorts
         if field.name not in chosen:
             candidate = before.get(field.name)
             taken = set(chosen.values())
-            if candidate is None or candidate in taken or not is_free(candidate):
+            if candidate is None or candidate in taken or not _becomes_free(candidate):
                 candidate = _free_port(taken | set(before.values()))
             chosen[field.name] = candidate
     return NodePorts(**chosen)
+
+
+def _becomes_free(port: int) -> bool:
+    """Say whether a port is free; a node that was killed lets go a moment later."""
+    deadline = time.monotonic() + _RELEASE_SECONDS
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
 
 
 def _free_port(taken: set[int]) -> int:

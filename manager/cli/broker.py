@@ -95,6 +95,8 @@ def _print_node(node: PrivateNode, status: NodeStatus, as_json: bool) -> None:
             "node": status.node_name,
             "amqp_url": status.amqp_url,
             "management_url": status.management_url,
+            "administration_url": status.administration_url,
+            "authority_file": str(status.authority_path),
             "credentials_file": str(node.credentials_path),
             "log_folder": str(status.log_folder),
             "ports": asdict(status.ports),

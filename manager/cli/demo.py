@@ -11,6 +11,7 @@ from types import FrameType
 import click
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -76,12 +77,13 @@ def demo(keep: bool) -> None:
     cluster = Cluster(note=lambda text: progress.print(f"[dim]· {text}[/dim]"))
     try:
         cluster.start_realm("demo")
-        cluster.add(_parties(EXAMPLE))
+        cluster.add(demo_parties(EXAMPLE))
         failures = [
             question.title
             for question in QUESTIONS
             if not _ask(question, cluster, columns, console)
         ]
+        _timelines(cluster, console)
         _where(cluster, console, keep)
         if failures:
             raise JobError(f"results differ from the clear ones: {failures}")
@@ -96,7 +98,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _parties(example: Path) -> Sequence[Party]:
+def demo_parties(example: Path) -> Sequence[Party]:
+    """Return three MPC servers, the three insurers of a folder and an analyst."""
     servers = [
         Party(
             f"server{number}",
@@ -149,17 +152,23 @@ def _ask(
         right = right and difference <= question.tolerance
         table.add_row(name, f"{seen:.10g}", f"{expected:.10g}", f"{difference:.1e}")
     console.print(table)
-    _timeline(str(answer["job"]), cluster, console)
     return right
 
 
-def _timeline(job: str, cluster: Cluster, console: Console) -> None:
-    shown = cluster.closed_job(job)
-    times = shown["times"]
-    steps = (f"{name} {times[name] - times['requested']} ms" for name in STEPS)
-    console.print("  " + " → ".join(steps))
-    parties = ", ".join(str(party["principal"]) for party in shown["parties"])
-    console.print(f"  took part: {parties}\n")
+def _timelines(cluster: Cluster, console: Console) -> None:
+    table = Table(
+        title="time-lines, ms since the request", title_justify="left", box=SIMPLE_HEAD
+    )
+    for heading in ("job", *STEPS):
+        table.add_column(heading, justify="right")
+    took_part = ""
+    for job in cluster.closed_jobs(len(QUESTIONS)):
+        times = job["times"]
+        steps = (str(times[name] - times[STEPS[0]]) for name in STEPS)
+        table.add_row(job["number"], *steps)
+        took_part = ", ".join(party["principal"] for party in job["parties"])
+    console.print(table)
+    console.print(f"took part in each: {took_part}", soft_wrap=True)
 
 
 def _where(cluster: Cluster, console: Console, keep: bool) -> None:

@@ -82,14 +82,26 @@ class Cluster:
     def add(self, parties: Sequence[Party]) -> None:
         """Register parties and start them, two at a time; wait until all are online."""
         self.note(f"registering {len(parties)} participants")
+        kinds: dict[tuple[str, ...], list[Party]] = {}
+        for party in parties:
+            kinds.setdefault(party.token, []).append(party)
         with ThreadPoolExecutor(max_workers=2) as pool:
-            for _ in pool.map(self._enrol, parties):
-                pass
+            enrolments = [
+                pool.submit(self._enrol, party, token)
+                for kind, members in kinds.items()
+                for party, token in zip(
+                    members, self._tokens(kind, len(members)), strict=True
+                )
+            ]
+            for enrolment in enrolments:
+                enrolment.result()
         self.note("waiting until everybody is online")
-        self.wait_online(len(self.principals))
+        self._wait_for_sessions([party.name for party in parties])
 
-    def _enrol(self, party: Party) -> None:
-        token = self.manager("token", "create", *party.token).strip()
+    def _tokens(self, kind: Sequence[str], count: int) -> list[str]:
+        return self.manager("token", "create", *kind, "--count", str(count)).split()
+
+    def _enrol(self, party: Party, token: str) -> None:
         answer = self.participant(
             party.name,
             "register",
@@ -103,36 +115,36 @@ class Cluster:
             self.participant(party.name, "dataset", "add", "visits", str(party.data))
         self._spawn("participant", party.name)
 
-    def wait_online(self, count: int) -> None:
-        """Wait until the manager sees this many participants.
-
-        Raises:
-            TransportError: it does not within ``READY_SECONDS``.
-        """
+    def _wait_for_sessions(self, names: Sequence[str]) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
+        waiting = list(names)
+        while waiting:
             self._check_alive()
-            online = json.loads(
-                self.manager("participants", "list", "--online", "--json")
-            )
-            if len(online) >= count:
-                return
-            time.sleep(0.2)
-        raise TransportError(
-            f"{count} participants should be online and are not",
-            f"their logs are in {self.folder / 'logs'}; use --keep to look around",
-        )
+            if time.monotonic() > deadline:
+                raise TransportError(
+                    f"no session for {', '.join(waiting)} in {READY_SECONDS:.0f} s",
+                    f"their logs are in {self.folder / 'logs'} while --keep is used",
+                )
+            waiting = [
+                name for name in waiting if "session began" not in self.log(name)
+            ]
+            time.sleep(0.1)
 
-    def closed_job(self, job: str) -> dict[str, Any]:
-        """Return what ``jobs show --json`` says once the last reports are in."""
+    def log(self, name: str) -> str:
+        """Return what the manager or a party has logged so far."""
+        return (self.folder / "logs" / f"{name}.log").read_text()
+
+    def closed_jobs(self, count: int) -> list[dict[str, Any]]:
+        """Return so many jobs, oldest first, once their last reports are in."""
         deadline = time.monotonic() + READY_SECONDS
         while True:
-            shown: dict[str, Any] = json.loads(
-                self.manager("jobs", "show", job, "--json")
+            jobs: list[dict[str, Any]] = json.loads(
+                self.manager("jobs", "list", "--json")
             )
-            if shown["state"] == "closed" or time.monotonic() > deadline:
-                return shown
-            time.sleep(0.05)
+            closed = [job for job in jobs if job["state"] == "closed"]
+            if len(closed) >= count or time.monotonic() > deadline:
+                return closed[::-1]
+            time.sleep(0.1)
 
     def broker_status(self) -> Mapping[str, object]:
         """Return what ``broker status --json`` says."""
@@ -163,10 +175,9 @@ class Cluster:
     def _check_alive(self) -> None:
         for name, process in self._running.items():
             if process.poll() is not None:
-                log = (self.folder / "logs" / f"{name}.log").read_text()
                 raise ConfigError(
                     f"{name} ended with exit code {process.returncode}",
-                    f"the last line of its log: {log.strip().splitlines()[-1:]}",
+                    f"the end of its log: {self.log(name).strip().splitlines()[-1:]}",
                 )
 
     def _spawn(self, program: str, name: str) -> None:

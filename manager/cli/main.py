@@ -5,15 +5,10 @@ from pathlib import Path
 
 import click
 
-from manager.cli.broker import broker
-from manager.cli.demo import demo
-from manager.cli.jobs import jobs
-from manager.cli.participants import participants
-from manager.cli.realm import init, run_manager
-from manager.cli.tokens import token
 from manager.config import load_settings
 from shared import log
 from shared.cli import (
+    LazyGroup,
     config_option,
     home_option,
     log_level_option,
@@ -24,7 +19,22 @@ from shared.cli import (
 PROGRAM = "mpc-manager"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+COMMANDS = {
+    "init": "manager.cli.realm:init",
+    "run": "manager.cli.realm:run_manager",
+    "broker": "manager.cli.broker:broker",
+    "token": "manager.cli.tokens:token",
+    "participants": "manager.cli.participants:participants",
+    "jobs": "manager.cli.jobs:jobs",
+    "demo": "manager.cli.demo:demo",
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @home_option
 @config_option
 @log_level_option
@@ -44,10 +54,6 @@ def manager(
     settings = load_settings({"home": home, "log_level": log_level}, config)
     log.configure(settings.log_level)
     context.obj = settings
-
-
-for _command in (init, run_manager, broker, token, participants, jobs, demo):
-    manager.add_command(_command)
 
 
 def main() -> None:

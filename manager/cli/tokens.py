@@ -3,7 +3,6 @@
 import json
 import secrets
 import ssl
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -20,7 +19,7 @@ from shared.cli import json_option
 from shared.clock import SystemClock, to_ms
 from shared.config import parse_duration
 from shared.crypto.certificates import spki_hash_of_certificate
-from shared.errors import ConfigError, RefusalCode, RefusedError
+from shared.errors import ConfigError, CryptoError, RefusalCode, RefusedError
 from shared.names import Io, Role, TokenId
 
 
@@ -44,10 +43,10 @@ def token() -> None:
 @click.option("--prefix", help="Of the client's name, such as hospital.")
 @click.option("--ttl", default="1h", show_default=True, help="At most 24h.")
 @click.option(
-    "--broker-ca",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="PEM of the broker's CA, which the participant then pins.",
+    "--count",
+    type=click.IntRange(1, 100),
+    default=1,
+    help="How many, one a line.",
 )
 @click.pass_obj
 def create(
@@ -56,27 +55,25 @@ def create(
     io: str | None,
     prefix: str | None,
     ttl: str,
-    broker_ca: Path | None,
+    count: int,
 ) -> None:
     """Print a new token: it lets one participant register, once.
 
     Give it to that participant over a channel that nobody else reads.
     """
+    request = TokenRequest(
+        Role(role), None if io is None else Io(io), prefix, parse_duration(ttl)
+    )
     keys, store = open_keys(settings), open_store(settings)
     access = broker_access(settings)
     with access.admin() as admin:
-        made = create_token(
-            store,
-            keys,
-            admin,
-            BrokerAddress(access.amqp_url, _hash_of(broker_ca)),
-            TokenRequest(
-                Role(role), None if io is None else Io(io), prefix, parse_duration(ttl)
-            ),
-            SystemClock().now(),
-            secrets.token_bytes,
-        )
-    click.echo(made.text())
+        address = BrokerAddress(access.amqp_url, _hash_of(access.authority))
+        for _ in range(count):
+            now = SystemClock().now()
+            made = create_token(
+                store, keys, admin, address, request, now, secrets.token_bytes
+            )
+            click.echo(made.text())
 
 
 @token.command("list")
@@ -145,12 +142,13 @@ def _entry(state: TokenState, created: int, now: int) -> dict[str, object]:
     }
 
 
-def _hash_of(authority: Path | None) -> bytes | None:
+def _hash_of(authority: str | None) -> bytes | None:
     if authority is None:
         return None
     try:
-        return spki_hash_of_certificate(ssl.PEM_cert_to_DER_cert(authority.read_text()))
-    except ValueError as error:
+        return spki_hash_of_certificate(ssl.PEM_cert_to_DER_cert(authority))
+    except (ValueError, CryptoError) as error:
         raise ConfigError(
-            f"{authority} is not a certificate in PEM", "give the broker's CA"
+            "the broker's authority is not one certificate in PEM",
+            "see the setting broker_ca_file (MPC_BROKER_CA_FILE)",
         ) from error

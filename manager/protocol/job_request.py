@@ -44,6 +44,8 @@ from shared.protocol.manifest import CLOCK_SKEW_MS, check_spec
 
 MAX_DEADLINE = timedelta(hours=24)
 MAX_RESULT_LIFE = timedelta(days=7)
+MAX_OPEN_JOBS = 100
+"""Of one consumer: more would fill the manager's memory until their deadlines."""
 
 Requested = Transition[JobState | None, JobEffect]
 
@@ -75,6 +77,7 @@ def request(
     context: Context,
     pool: Pool,
     settings: JobSettings,
+    open_jobs: int = 0,
 ) -> Requested:
     """Begin the job that a ``job.request`` asks for.
 
@@ -84,6 +87,7 @@ def request(
         context: of this step.
         pool: who is online.
         settings: of the realm.
+        open_jobs: how many jobs of this consumer are not closed.
 
     Returns:
         The job, perhaps closed at once; no state where the request is no
@@ -103,6 +107,8 @@ def request(
         check_spec(message.spec, message.spec_sig, cert)
     except (DecodeError, RefusedError):
         return _refused(received, ErrorCode.BAD_REQUEST)
+    if open_jobs >= MAX_OPEN_JOBS:
+        return _refused(received, ErrorCode.BUSY)
     state = _new(received, message, spec, number, consumer, settings).at(
         Moment.REQUESTED, context.now_ms
     )

@@ -62,12 +62,13 @@ class Jobs:
         )
         return [_JOBS.unpack(row[0]) for row in rows]
 
-    def closed_since(self, moment: int) -> list[JobState]:
-        """Return the jobs that ended at this time (ms) or later."""
+    def closed_since(self, moment: int, limit: int) -> list[JobState]:
+        """Return the newest jobs that ended at this time (ms) or later."""
         rows = self._connection.execute(
             select(schema.jobs.c.blob)
             .where(schema.jobs.c.closed >= moment)
-            .order_by(schema.jobs.c.number)
+            .order_by(schema.jobs.c.number.desc())
+            .limit(limit)
         )
         return [_JOBS.unpack(row[0]) for row in rows]
 

@@ -6,15 +6,10 @@ from pathlib import Path
 import click
 
 from participant.cli.app import PROGRAM, App
-from participant.cli.datasets import dataset
-from participant.cli.jobs import cancel, jobs, result
-from participant.cli.register import register
-from participant.cli.run import run_participant
-from participant.cli.runmpc import runmpc
-from participant.cli.status import status
 from participant.config import load_settings
 from shared import log
 from shared.cli import (
+    LazyGroup,
     config_option,
     home_option,
     log_level_option,
@@ -26,7 +21,23 @@ COMMAND_LOG_LEVEL = "warning"
 """Of commands that are not ``run``: they tell their story themselves."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+COMMANDS = {
+    "register": "participant.cli.register:register",
+    "run": "participant.cli.run:run_participant",
+    "dataset": "participant.cli.datasets:dataset",
+    "runmpc": "participant.cli.runmpc:runmpc",
+    "jobs": "participant.cli.jobs:jobs",
+    "result": "participant.cli.jobs:result",
+    "cancel": "participant.cli.jobs:cancel",
+    "status": "participant.cli.status:status",
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @home_option
 @config_option
 @log_level_option
@@ -47,19 +58,6 @@ def participant(
     is_daemon = context.invoked_subcommand == "run"
     log.configure(settings.log_level if is_daemon or log_level else COMMAND_LOG_LEVEL)
     context.obj = App(settings, log_level)
-
-
-for _command in (
-    register,
-    run_participant,
-    dataset,
-    runmpc,
-    jobs,
-    result,
-    cancel,
-    status,
-):
-    participant.add_command(_command)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from participant.question import (
     Question,
     check_question,
 )
-from participant.running import control_process, start_in_background
+from participant.running import control_process, is_running, start_in_background
 from participant.statistics import registry
 from participant.statistics.params import DEFAULT_FIXP, MAX_FIXP, MIN_FIXP, Params
 from shared.cli import ExitCode, json_option
@@ -157,7 +157,9 @@ def runmpc(
     request = {**request_of(question), "detach": detach}
     if detach:
         return _detach(app, home, request, as_json=as_json)
-    password = password_for(home, password_file, password_fd)
+    password = None
+    if not asyncio.run(is_running(home)):
+        password = password_for(home, password_file, password_fd)
     return follow(app, home, password, request, as_json=as_json)
 
 

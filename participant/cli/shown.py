@@ -13,6 +13,9 @@ from shared.cli import ExitCode
 from shared.codec import Value
 from shared.errors import ConfigError
 
+TIMES = ("offered", "started", "linked", "result", "total")
+"""What is told of when a job came how far, in order."""
+
 Json = Mapping[str, object]
 
 
@@ -29,8 +32,13 @@ def machine_form(answer: Answer) -> dict[str, object]:
             shown[name] = answer.get(name)
     else:
         shown["waiting"] = answer.get("waiting")
-    for name in ("servers", "sources", "times_ms"):
-        shown[name] = answer.get(name)
+    times = answer.get("times_ms")
+    shown["servers"], shown["sources"] = answer.get("servers"), answer.get("sources")
+    shown["times_ms"] = {
+        name: times[name]
+        for name in TIMES
+        if isinstance(times, Mapping) and name in times
+    }
     return shown
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from participant.protocol.model import (
     OVER,
     Asked,
-    Broke,
     Ending,
     Party,
     PartyJob,
@@ -19,6 +18,7 @@ from participant.protocol.moves import (
     deadline_timer,
     end,
     expiry_timer,
+    fail,
     timer,
 )
 from participant.protocol.plan import fetch_plan
@@ -34,7 +34,7 @@ from shared.messages import (
     JobTickets,
     Outcome,
 )
-from shared.names import MANAGER
+from shared.names import MANAGER, Duty
 from shared.protocol.machine import Context, Send, Transition
 
 POLL = "poll"
@@ -43,6 +43,9 @@ MAX_TRIES = 5
 """How often a result is fetched in vain before the job counts as failed."""
 MAX_WAIT_MS = 2 * GRACE_MS
 
+_LINK_CODES = frozenset(
+    {FailureCode.LINK_FAILED, FailureCode.PARTY_LOST, FailureCode.TRUNCATED}
+)
 _LATER = frozenset(
     {ErrorCode.BUSY, ErrorCode.EXPIRED, ErrorCode.SUPERSEDED, ErrorCode.UNKNOWN_SESSION}
 )
@@ -104,6 +107,12 @@ def poll(state: PartyJob, context: Context) -> Move:
     """Ask the manager where the job stands."""
     if state.stage is Stage.ASKED:
         return Transition(state, (_request(state),))
+    if state.stage is Stage.FAILED:
+        return Transition(state)
+    if state.ending is not None:
+        if state.tries + 1 >= MAX_TRIES:
+            return fail(state, context)
+        state = replace(state, tries=state.tries + 1)
     query = Send(MANAGER, JobQuery(job=state.job))
     return Transition(state, (query, timer(POLL, context.now_ms + POLL_MS)))
 
@@ -176,13 +185,27 @@ def tickets(
     return Transition(started, (patience, replace(run, state=started)))
 
 
-def fetch_failed(state: PartyJob, event: Broke, context: Context) -> Move:
-    """Try again later; after some tries say why the result cannot be had."""
-    if state.tries + 1 < MAX_TRIES:
-        again = replace(state, tries=state.tries + 1)
-        return Transition(again, (timer(POLL, context.now_ms + POLL_MS),))
-    word = Ending(Outcome.FAILED, event.code, event.peer, event.reason)
-    return end(state, word, context)
+def may_fetch_again(state: PartyJob, code: FailureCode) -> bool:
+    """Say whether the MPC servers may have computed although this party failed.
+
+    One that gives input too may have failed before its shares were out.
+    """
+    if not state.is_consumer:
+        return False
+    if state.is_recovered:
+        return True
+    return Duty.INPUT not in state.duties and code in _LINK_CODES
+
+
+def fetch_failed(state: PartyJob, context: Context) -> Move:
+    """Ask for fresh tickets in a moment; after some tries report the failure.
+
+    A server that restarted after it computed has a new TLS key, for instance.
+    """
+    if state.tries + 1 >= MAX_TRIES:
+        return fail(state, context)
+    again = replace(state, tries=state.tries + 1, is_recovered=True)
+    return Transition(again, (timer(POLL, context.now_ms + POLL_MS),))
 
 
 def _request(state: PartyJob) -> Send:

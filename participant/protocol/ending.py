@@ -11,11 +11,10 @@ from participant.protocol.model import (
     PartyJob,
     Stage,
 )
-from participant.protocol.moves import DEADLINE, EXPIRY, Move, end, moved, refuse
+from participant.protocol.moves import DEADLINE, EXPIRY, Move, end, fail, refuse
 from shared.errors import FailureCode, RefusalCode, RefusedError
-from shared.messages import JobAbort, JobClosed, JobPhase, JobReport, Outcome
-from shared.names import MANAGER, Principal
-from shared.protocol.machine import Context, Send, TimerFired, Transition
+from shared.messages import JobAbort, JobClosed, Outcome
+from shared.protocol.machine import Context, TimerFired, Transition
 
 
 def closed(
@@ -44,38 +43,15 @@ def closed(
     return end(replace(state, number=number or state.number), word, context)
 
 
-def failed_report(
-    state: PartyJob,
-    code: FailureCode,
-    at: int,
-    peer: Principal | None = None,
-) -> Send:
-    """Return the report that this party's part failed."""
-    return Send(
-        MANAGER,
-        JobReport(
-            job=state.job,
-            epoch=state.epoch,
-            phase=JobPhase.FAILED,
-            at=at,
-            peer=peer,
-            code=code,
-        ),
-    )
-
-
 def broke(state: PartyJob, event: Broke, context: Context) -> Move:
     """Report that the data process gave up; the manager ends the job for all."""
     is_live = state.stage in IN_DATA_PROCESS or state.stage is Stage.COMPUTED
     if event.epoch != state.epoch or not is_live:
         return Transition(state)
-    if state.is_recovered and state.is_consumer:
-        return consumer.fetch_failed(state, event, context)
-    failed = replace(
-        moved(state, Stage.FAILED, context),
-        ending=Ending(Outcome.FAILED, event.code, event.peer, event.reason),
-    )
-    return Transition(failed, (failed_report(state, event.code, event.at, event.peer),))
+    word = Ending(Outcome.FAILED, event.code, event.peer, event.reason)
+    if consumer.may_fetch_again(state, event.code):
+        return consumer.fetch_failed(replace(state, ending=word), context)
+    return fail(replace(state, ending=word), context)
 
 
 def data_process_lost(state: PartyJob, context: Context) -> Move:
@@ -87,15 +63,10 @@ def data_process_lost(state: PartyJob, context: Context) -> Move:
         return Transition(replace(state, is_recovered=True))
     if state.stage not in IN_DATA_PROCESS:
         return Transition(state)
-    if state.is_recovered and state.is_consumer:
-        return Transition(state)
-    failed = replace(
-        moved(state, Stage.FAILED, context),
-        ending=Ending(Outcome.FAILED, FailureCode.INTERNAL, None, lost),
-    )
-    return Transition(
-        failed, (failed_report(state, FailureCode.INTERNAL, context.now_ms),)
-    )
+    word = Ending(Outcome.FAILED, FailureCode.INTERNAL, None, lost)
+    if consumer.may_fetch_again(state, FailureCode.PARTY_LOST):
+        return consumer.fetch_failed(replace(state, ending=word), context)
+    return fail(replace(state, ending=word), context)
 
 
 def timer_fired(state: PartyJob, event: TimerFired, context: Context) -> Move:

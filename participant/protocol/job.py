@@ -315,7 +315,7 @@ def _reached(state: PartyJob, event: Reached) -> Move:
     times = (*state.times, (event.stage.value, event.at))
     reached = replace(state, stage=event.stage, times=times)
     if event.stage is Stage.DELIVERED and state.is_consumer:
-        reached = replace(reached, result=event.result, result_key=None)
+        reached = replace(reached, result=event.result, result_key=None, ending=None)
     report = JobReport(
         job=state.job,
         epoch=state.epoch,

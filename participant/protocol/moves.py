@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias
 
 from participant.protocol.model import Ending, JobEffect, PartyJob, Stage, Stop
 from shared.errors import FailureCode, RefusedError
-from shared.messages import JobRefuse
+from shared.messages import JobPhase, JobRefuse, JobReport
 from shared.messages.wire import MAX_TEXT
-from shared.names import MANAGER, JobId
+from shared.names import MANAGER, JobId, Principal
 from shared.protocol.machine import (
     EPOCH_START,
     CancelTimer,
@@ -87,3 +87,17 @@ def end(state: PartyJob, ending: Ending, context: Context) -> Move:
     if state.stage not in {Stage.ASKED, Stage.REFUSED}:
         effects.append(Stop(state.job, ending.code, discards=True))
     return Transition(over, tuple(effects))
+
+
+def fail(state: PartyJob, context: Context) -> Move:
+    """Report that this party's part failed, as ``state.ending`` says."""
+    word = state.ending
+    report = JobReport(
+        job=state.job,
+        epoch=state.epoch,
+        phase=JobPhase.FAILED,
+        at=context.now_ms,
+        peer=Principal(word.party) if word and word.party else None,
+        code=word.code if word else FailureCode.INTERNAL,
+    )
+    return Transition(moved(state, Stage.FAILED, context), (Send(MANAGER, report),))

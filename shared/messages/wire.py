@@ -83,7 +83,11 @@ class Structure(BaseModel):
     """A map on the wire: frozen, strict, no unknown keys, no input in errors."""
 
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", hide_input_in_errors=True
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        defer_build=True,
     )
 
     def pack(self) -> bytes:

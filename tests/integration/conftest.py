@@ -33,7 +33,11 @@ def broker(node: PrivateNode) -> BrokerAccess:
     if status is None:
         raise AssertionError("the node was started")
     return BrokerAccess(
-        status.amqp_url, status.management_url, node.credentials(), REALM
+        status.amqp_url,
+        status.administration_url,
+        node.credentials(),
+        REALM,
+        status.authority_path.read_text(),
     )
 
 

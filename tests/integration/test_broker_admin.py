@@ -60,6 +60,8 @@ def password_hash(password: str) -> str:
 def connect(broker: BrokerAccess) -> Iterator[Open]:
     """Open a channel with confirms as a user; all connections are closed at the end."""
     parts = urlsplit(broker.amqp_url)
+    tls = broker.tls()
+    assert tls is not None
     connections: list[BlockingConnection] = []
 
     def open_channel(user: str, password: str) -> BlockingChannel:
@@ -70,6 +72,7 @@ def connect(broker: BrokerAccess) -> Iterator[Open]:
                 broker.vhost,
                 pika.PlainCredentials(user, password),
                 connection_attempts=1,
+                ssl_options=pika.SSLOptions(tls, parts.hostname),
             )
         )
         connections.append(connection)
@@ -312,7 +315,10 @@ def test_the_overview_names_version_and_node(
 def test_a_wrong_administrator_is_refused(broker: BrokerAccess) -> None:
     """The message says who is not let in; the password is in no text."""
     wrong = BrokerAdmin(
-        broker.management_url, Credential("manager-admin", "wrong"), broker.vhost
+        broker.management_url,
+        Credential("manager-admin", "wrong"),
+        broker.vhost,
+        context=broker.tls(),
     )
     with wrong, pytest.raises(TransportError, match="does not let") as caught:
         wrong.overview()

@@ -55,12 +55,18 @@ def test_its_secrets_are_its_owners(node: PrivateNode) -> None:
     folder = node.credentials_path.parent
     modes = {
         name: stat.S_IMODE((folder / name).stat().st_mode)
-        for name in ("credentials.json", "definitions.json", "home/.erlang.cookie")
+        for name in (
+            "credentials.json",
+            "definitions.json",
+            "node.key",
+            "home/.erlang.cookie",
+        )
     }
 
     assert modes == {
         "credentials.json": 0o600,
         "definitions.json": 0o600,
+        "node.key": 0o600,
         "home/.erlang.cookie": 0o400,
     }
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -97,6 +103,7 @@ def test_a_killed_node_comes_back_with_ports_and_passwords(tmp_path: Path) -> No
     try:
         first = node.start()
         password = node.credentials().manager.password
+        authority = first.authority_path.read_text()
         assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
         wait_until_gone(first.pid, STOP_PATIENCE)
@@ -112,6 +119,7 @@ def test_a_killed_node_comes_back_with_ports_and_passwords(tmp_path: Path) -> No
     assert second.is_running
     assert second.ports == first.ports
     assert kept == password
+    assert second.authority_path.read_text() == authority
     assert was_running
     assert ended is not None
     assert not ended.is_running
@@ -168,7 +176,11 @@ def test_a_kept_port_that_is_taken_is_chosen_anew() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
         kept = NodePorts(
-            taken.getsockname()[1], free.management, free.distribution, free.epmd
+            taken.getsockname()[1],
+            free.management,
+            free.administration,
+            free.distribution,
+            free.epmd,
         )
         chosen = choose_ports({}, kept)
 
@@ -192,6 +204,8 @@ def settings_of(broker: BrokerAccess, tmp_path: Path) -> ManagerSettings:
         )
     }
     file.write_text(json.dumps(users))
+    authority = tmp_path / "authority.pem"
+    authority.write_text(broker.authority or "")
     return load_settings(
         {
             "home": tmp_path,
@@ -199,6 +213,7 @@ def settings_of(broker: BrokerAccess, tmp_path: Path) -> ManagerSettings:
             "broker_url": broker.amqp_url,
             "broker_management_url": broker.management_url,
             "broker_credentials_file": file,
+            "broker_ca_file": authority,
         }
     )
 
@@ -253,7 +268,7 @@ def test_the_commands_start_show_and_stop_a_node(tmp_path: Path) -> None:
     assert before.return_value == 4
     assert json.loads(started.stdout) == json.loads(shown.stdout)
     assert json.loads(started.stdout)["running"] is True
-    assert "amqp://127.0.0.1:" in people.stdout
+    assert "amqps://127.0.0.1:" in people.stdout
     assert applied.exit_code == 0
     assert stopped.exit_code == 0
     assert after.return_value == 4

@@ -55,6 +55,7 @@ class Realm:
 
     def __init__(self, broker: BrokerAccess, admin: BrokerAdmin) -> None:
         self.url = broker.amqp_url
+        self.tls = broker.tls()
         self.name = broker.vhost
         self.admin = broker.credentials.admin
         self.manager = broker.credentials.manager
@@ -73,7 +74,7 @@ class Realm:
             },
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=10):
+        with urllib.request.urlopen(request, timeout=10, context=self.tls):
             pass
 
     def enrol(self) -> Inbox:
@@ -104,6 +105,7 @@ class Realm:
             who.password,
             self.name,
             f"test {who.user}",
+            ssl_context=self.tls,
             publish_timeout=PATIENCE,
         )
 
@@ -136,7 +138,7 @@ class Wire:
     @property
     def url(self) -> str:
         """Where to connect instead of the broker."""
-        return f"amqp://127.0.0.1:{self._port}"
+        return f"amqps://127.0.0.1:{self._port}"
 
     async def __aenter__(self) -> Self:
         """Begin to listen."""
@@ -315,6 +317,7 @@ def test_a_refused_login_says_so_at_once(realm: Realm, fault: str) -> None:
         "wrong" if fault == "password" else realm.manager.password,
         "elsewhere" if fault == "vhost" else realm.name,
         "test",
+        ssl_context=realm.tls,
     )
 
     with pytest.raises(CredentialsRefusedError, match=fault) as caught:
@@ -338,7 +341,13 @@ def test_a_node_that_hangs_is_unreachable_in_time(realm: Realm) -> None:
         async with Wire(realm.url) as wire:
             wire.hold()
             transport = AmqpTransport(
-                wire.url, "u", "p", "r", "test", connect_timeout=timedelta(seconds=1)
+                wire.url,
+                "u",
+                "p",
+                "r",
+                "test",
+                ssl_context=realm.tls,
+                connect_timeout=timedelta(seconds=1),
             )
             began = time.monotonic()
             with pytest.raises(UnreachableError):
@@ -353,7 +362,7 @@ def test_the_next_node_of_a_cluster_is_tried(realm: Realm, unused_port: int) -> 
     inbox = realm.enrol()
 
     async def scenario() -> int | None:
-        urls = f"amqp://127.0.0.1:{unused_port},{realm.url}"
+        urls = f"amqps://127.0.0.1:{unused_port},{realm.url}"
         async with realm.connected(realm.manager, urls) as transport:
             return await transport.consumer_count(inbox.queue)
 
@@ -460,6 +469,7 @@ def test_a_full_queue_is_retried_and_then_reported(realm: Realm) -> None:
             realm.manager.password,
             realm.name,
             "test",
+            ssl_context=realm.tls,
             publish_timeout=timedelta(seconds=2),
         )
         await manager.connect()
@@ -579,6 +589,7 @@ def test_a_broker_that_hangs_is_bounded(realm: Realm) -> None:
                 realm.manager.password,
                 realm.name,
                 "test",
+                ssl_context=realm.tls,
                 publish_timeout=timedelta(seconds=1),
             )
             await manager.connect()
@@ -609,6 +620,7 @@ def test_heartbeats_find_a_dead_peer(realm: Realm) -> None:
                 realm.manager.password,
                 realm.name,
                 "test",
+                ssl_context=realm.tls,
                 heartbeat=timedelta(seconds=1),
             )
             await transport.connect()

@@ -54,7 +54,8 @@ def test_41_what_an_inbox_had_no_room_for_goes_out_later() -> None:
         await asyncio.wait_for(realm.settle(), GUARD)
         first = hostile.got(JobState)
         realm.broker._queues[queue].limit = limit
-        await asyncio.wait_for(realm.pass_time(2), GUARD)
+        await asyncio.wait_for(realm.service.publish_late(), GUARD)
+        await realm.settle()
 
         assert first == []
         assert len(hostile.got(JobState)) == 1

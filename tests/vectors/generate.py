@@ -10,8 +10,15 @@ from shared.crypto.keys import KemKey, SigningKey
 from shared.envelope import Addressing, Clear, KemSeal, SessionSeal, seal
 from shared.messages import CATALOGUE, Suite, Way
 from shared.names import MANAGER, Fingerprint, MessageId, SessionId
-from tests.vectors.samples import FINGERPRINT, JOB, MESSAGES, NOW, SOURCE, STRUCTURES
-from tests.vectors.samples import octets
+from tests.vectors.samples import (
+    FINGERPRINT,
+    JOB,
+    MESSAGES,
+    NOW,
+    SOURCE,
+    STRUCTURES,
+    octets,
+)
 
 FOLDER = Path(__file__).parent
 

@@ -5,8 +5,17 @@ import hashlib
 from shared import messages as m
 from shared.errors import ErrorCode, FailureCode, RefusalCode
 from shared.messages.link import EndOfData, Limits
-from shared.names import Duty, Io, JobId, KeyId, MessageId, Principal, Role, SessionId
-from shared.names import TokenId
+from shared.names import (
+    Duty,
+    Io,
+    JobId,
+    KeyId,
+    MessageId,
+    Principal,
+    Role,
+    SessionId,
+    TokenId,
+)
 
 NOW = 1_790_000_000_000
 SERVER = Principal("MPC_server_001")

@@ -166,7 +166,16 @@ def test_a_reader_that_has_gone_is_no_error(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == ""
 
 
-def test_a_bug_is_not_hidden() -> None:
-    """It passes with its trace."""
-    with pytest.raises(ZeroDivisionError):
-        run(failing(ZeroDivisionError()), "prog", [])
+def test_a_bug_is_one_line_for_the_user_and_a_trace_in_the_debug_log(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No trace reaches a user, none is lost, and what the exception says is not shown."""
+    with caplog.at_level("DEBUG", logger="shared.cli"):
+        code = run(failing(ZeroDivisionError("secret")), "prog", [])
+    printed = capsys.readouterr()
+
+    assert code == ExitCode.INTERNAL
+    assert "internal error: ZeroDivisionError in test_cli.py" in printed.err
+    assert "secret" not in printed.err
+    assert "Traceback" not in printed.err
+    assert caplog.records[0].exc_info is not None

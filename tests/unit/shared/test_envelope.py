@@ -40,7 +40,7 @@ class Book:
 
     def knows(self, header: envelope.Header, rule: Rule) -> bool:
         """As configured."""
-        assert rule
+        assert rule.roles
         return self.known and header.s == SENDER
 
     def session_key(self, header: envelope.Header) -> bytes:
@@ -177,8 +177,7 @@ def test_06_a_session_payload_resealed_keeps_no_valid_signature() -> None:
     assert reason_of(forged) is DropReason.SIGNATURE
     assert reason_of(forged, Book(public=impostor.public)) is DropReason.SIGNATURE
     assert (
-        reason_of(sealed_status(), Book(public=impostor.public))
-        is DropReason.SIGNATURE
+        reason_of(sealed_status(), Book(public=impostor.public)) is DropReason.SIGNATURE
     )
 
 
@@ -306,7 +305,7 @@ def test_a_header_carries_job_and_reply_reference() -> None:
 
     assert header.job == JOB
     assert header.re == mid
-    assert SENDER == envelope.principal_of(header)
+    assert envelope.principal_of(header) == SENDER
 
 
 def test_a_seal_prints_no_key() -> None:
