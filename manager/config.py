@@ -41,7 +41,8 @@ class ManagerSettings(Settings):
         start_timeout: how long a client may.
         envelopes_per_second: of one principal, before any public-key work.
         bytes_per_second: likewise.
-        prefetch_count: deliveries that may be unacknowledged at once.
+        prefetch_count: deliveries that may be unacknowledged at once; with few the
+            broker waits for the manager, and a flood outruns it.
         log_level: the least that is logged.
     """
 
@@ -60,7 +61,7 @@ class ManagerSettings(Settings):
     start_timeout: PositiveDuration = timedelta(seconds=60)
     envelopes_per_second: Count = 50
     bytes_per_second: Count = 1 << 20
-    prefetch_count: Annotated[int, Field(ge=1, le=1000)] = 32
+    prefetch_count: Annotated[int, Field(ge=1, le=1000)] = 256
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

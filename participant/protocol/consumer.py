@@ -15,7 +15,6 @@ from participant.protocol.moves import (
     DEADLINE,
     GRACE_MS,
     Move,
-    deadline_timer,
     end,
     expiry_timer,
     fail,
@@ -42,6 +41,8 @@ POLL_MS = 2_000
 MAX_TRIES = 5
 """How often a result is fetched in vain before the job counts as failed."""
 MAX_WAIT_MS = 2 * GRACE_MS
+UNHEARD_GRACE_MS = 2_000
+"""The same for a request that nobody answered."""
 
 _LINK_CODES = frozenset(
     {FailureCode.LINK_FAILED, FailureCode.PARTY_LOST, FailureCode.TRUNCATED}
@@ -66,7 +67,8 @@ def ask(state: PartyJob | None, event: Asked, context: Context) -> Move:
         result_key=event.result_key,
         times=(("requested", context.now_ms),),
     )
-    return Transition(job, (deadline_timer(job), _request(job)))
+    due = timer(DEADLINE, job.deadline + UNHEARD_GRACE_MS)
+    return Transition(job, (due, _request(job)))
 
 
 def session_began(state: PartyJob, context: Context) -> Move:
@@ -119,10 +121,11 @@ def poll(state: PartyJob, context: Context) -> Move:
 
 def deadline_passed(state: PartyJob, context: Context) -> Move:
     """Ask once more how the job ended; then say that nobody knows."""
-    if context.now_ms < state.deadline + MAX_WAIT_MS:
+    is_heard = state.stage is not Stage.ASKED
+    if is_heard and context.now_ms < state.deadline + MAX_WAIT_MS:
         due = timer(DEADLINE, state.deadline + MAX_WAIT_MS)
         return Transition(state, (Send(MANAGER, JobQuery(job=state.job)), due))
-    if state.is_recovered and state.stage is not Stage.ASKED:
+    if state.is_recovered and is_heard:
         # The servers may have computed: the result can be fetched until it expires.
         return Transition(state, (expiry_timer(state),))
     word = Ending(

@@ -23,7 +23,7 @@ Move: TypeAlias = Transition[PartyJob | None, JobEffect]
 
 DEADLINE = "deadline"
 EXPIRY = "expiry"
-GRACE_MS = 15_000
+GRACE_MS = 10_000
 """How long after the deadline the manager's word for the end is waited for."""
 
 

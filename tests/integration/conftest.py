@@ -10,6 +10,14 @@ from manager.broker.access import BrokerAccess
 from manager.broker.admin import BrokerAdmin
 from manager.broker.node import PrivateNode
 from shared.names import Realm
+from tests.integration.realm_fixture import REALM as LIVE
+from tests.integration.realm_fixture import (
+    LiveRealm,
+    Recorder,
+    parties,
+    until,
+    visitor,
+)
 
 REALM = Realm("test")
 
@@ -46,3 +54,39 @@ def admin(broker: BrokerAccess) -> Iterator[BrokerAdmin]:
     """The node's administrator."""
     with broker.admin() as admin:
         yield admin
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Iterator[Recorder]:
+    """Everything on the loopback interface, if this user may see it."""
+    with tempfile.TemporaryDirectory(prefix="mpc-") as folder:
+        recorder = Recorder(Path(folder) / "loopback")
+        try:
+            yield recorder
+        finally:
+            recorder.stop()
+
+
+@pytest.fixture(scope="session")
+def started_realm(recorder: Recorder) -> Iterator[LiveRealm]:
+    """A whole realm, recorded from its first byte on."""
+    assert recorder.dropped == 0
+    live = LiveRealm(note=lambda _: None)
+    try:
+        live.start_realm(LIVE)
+        live.add(parties())
+        live.enrol_only(visitor())
+        yield live
+    finally:
+        live.stop()
+
+
+@pytest.fixture
+def live(started_realm: LiveRealm) -> LiveRealm:
+    """The realm, with everybody online whatever the test before did."""
+    for party in parties():
+        until(
+            lambda name=party.name: started_realm.is_online(name),  # type: ignore[misc]  # a default as a closure
+            f"{party.name} is online",
+        )
+    return started_realm

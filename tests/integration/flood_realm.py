@@ -78,7 +78,6 @@ class ManagerProcess:
         self._write("root.password", "of the test only\n")
         self._write(
             "manager.toml",
-            'prefetch_count = 500\n'
             f'realm = "{self.broker.vhost}"\n'
             f'broker_url = "{self.broker.amqp_url}"\n'
             f'broker_management_url = "{self.broker.management_url}"\n'

@@ -1,0 +1,368 @@
+"""A whole realm of real processes for the ``test_realm_*`` files.
+
+RabbitMQ, the manager, four MPC servers, three insurers, a client that both gives
+and asks, and two consumers, of whom only one has a process running. Everything on
+the loopback interface is recorded from before the first token on.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from manager.broker.processes import is_alive
+from manager.cli.demo_cluster import Cluster, Party, _command, _environment
+from manager.cli.opening import open_store
+from manager.config import load_settings
+from manager.protocol.job_state import JobState
+from manager.store.store import Store
+from shared.names import JobId
+from tests.integration import loopback_recorder
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "insurers"
+SERVERS = ("server1", "server2", "server3")
+"""Those that are chosen when three are asked for: three operators."""
+SPARE = "server4"
+"""Of the same operator as ``server1``, hence the last choice."""
+SOURCES = ("insurer_a", "insurer_b", "insurer_c")
+BOTH = "both"
+ANALYST = "analyst"
+VISITOR = "visitor"
+"""A consumer without a running process."""
+REALM = "live"
+PATIENCE = 30.0
+"""Seconds that a condition may take on a busy machine."""
+
+Json = dict[str, Any]
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    def json(self) -> Json:
+        """Return what it printed."""
+        if not self.out.strip():
+            raise AssertionError(f"exit {self.code}, nothing on stdout: {self.err}")
+        found: Json = json.loads(self.out)
+        return found
+
+
+@dataclass
+class Command:
+    """A command that runs."""
+
+    process: subprocess.Popen[str]
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self.process.pid
+
+    def wait(self) -> Done:
+        """Wait for its end."""
+        out, err = self.process.communicate(timeout=120)
+        seconds = time.monotonic() - self.began
+        return Done(self.process.returncode, out, err, seconds)
+
+
+def until(
+    check: Callable[[], _Found | None], what: str, seconds: float = PATIENCE
+) -> _Found:
+    """Wait for a condition and return what made it true.
+
+    Raises:
+        AssertionError: it does not come in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = check()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not in {seconds:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+class LiveRealm(Cluster):
+    """The realm, with the hands to break it and the eyes to see what follows."""
+
+    _store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The manager's store, beside the running manager."""
+        if self._store is None:
+            self._store = open_store(load_settings({"home": self.home("manager")}))
+        return self._store
+
+    # ---- commands ----
+
+    def start(self, name: str, *arguments: str) -> Command:
+        """Begin one ``mpc-participant`` command of a party."""
+        process = subprocess.Popen(
+            [*_command("participant", self.home(name)), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+            start_new_session=True,
+        )
+        return Command(process)
+
+    def run(self, name: str, *arguments: str) -> Done:
+        """Run one ``mpc-participant`` command of a party, whatever its end."""
+        return self.start(name, *arguments).wait()
+
+    def ask(self, name: str, statistic: str, *arguments: str) -> Command:
+        """Begin ``runmpc --json``; of ``visits`` unless another dataset is named."""
+        dataset = () if "--dataset" in arguments else ("--dataset", "visits")
+        return self.start(
+            name, "runmpc", "--statistic", statistic, *dataset, *arguments, "--json"
+        )
+
+    def mean(self, name: str = ANALYST, *arguments: str) -> Json:
+        """Ask for a mean, which must succeed, and return its job."""
+        done = self.ask(name, "mean", "--column", "mdvis", *arguments).wait()
+        if done.code != 0:
+            raise AssertionError(f"exit {done.code}: {done.out} {done.err}")
+        return done.json()
+
+    def enrol_only(self, party: Party) -> None:
+        """Register a party that has no process running."""
+        token = self.manager("token", "create", *party.token)
+        answer = self.participant(
+            party.name, "register", "--token-file", "-", *party.register, feed=token
+        )
+        self.principals[party.name] = answer.split()[-1]
+
+    # ---- processes ----
+
+    def pid(self, name: str) -> int:
+        """Return the id of a running process: the manager's, or a control process's."""
+        return self._running[name].pid
+
+    def data_pid(self, name: str) -> int:
+        """Return the id of a party's data process."""
+        return data_process_of(self.pid(name))
+
+    def kill(self, name: str) -> None:
+        """``kill -9`` the manager or a control process."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
+    def end(self, name: str) -> int:
+        """Send SIGTERM and return the exit code."""
+        process = self._running.pop(name)
+        process.terminate()
+        return process.wait(PATIENCE)
+
+    def restart(self, name: str) -> None:
+        """Start a party again and wait until the manager has heard from it."""
+        before = self.log(name).count("session began")
+        self._spawn("participant", name)
+        until(
+            lambda: self.log(name).count("session began") > before,
+            f"a session of {name}",
+        )
+        until(lambda: self.is_online(name), f"{name} is online")
+
+    def restart_manager(self) -> None:
+        """Start the manager again and wait until it is ready."""
+        before = self.log("manager").count("manager ready")
+        self._spawn("manager", "manager")
+        until(
+            lambda: self.log("manager").count("manager ready") > before,
+            "the manager is ready",
+        )
+
+    # ---- what the manager knows ----
+
+    def is_online(self, name: str) -> bool:
+        """Say whether the manager takes a party for online and knows what it offers."""
+        with self.store.transaction() as unit:
+            presences = {p.principal: p for p in unit.sessions.presences()}
+        found = presences.get(self.principals[name])  # type: ignore[call-overload]  # a principal as text
+        return found is not None and found.is_online and found.seen > 0
+
+    def offers(self, name: str) -> frozenset[str]:
+        """Return the datasets that the manager knows a party to offer."""
+        with self.store.transaction() as unit:
+            presences = {str(p.principal): p for p in unit.sessions.presences()}
+        found = presences[self.principals[name]]
+        return frozenset(notice.name for notice in found.datasets)
+
+    def sessions(self) -> frozenset[bytes]:
+        """Return the ids of all sessions that there ever were."""
+        with self.store.transaction() as unit:
+            return frozenset(session.sid for session in unit.sessions.all())
+
+    def newest(self) -> JobState | None:
+        """Return the newest job."""
+        with self.store.transaction() as unit:
+            jobs = unit.jobs.latest(1)
+        return jobs[0] if jobs else None
+
+    def state(self, job: JobId) -> JobState:
+        """Return a job."""
+        with self.store.transaction() as unit:
+            found = unit.jobs.get(job)
+        assert found is not None
+        return found
+
+    def next_job(self, before: JobState | None) -> JobState:
+        """Wait for a job that is not ``before`` and return it."""
+        known = None if before is None else before.number
+
+        def newer() -> JobState | None:
+            found = self.newest()
+            return found if found is not None and found.number != known else None
+
+        return until(newer, "a new job")
+
+    def shown(self, number: str) -> Json:
+        """Return what ``jobs show --json`` says."""
+        found: Json = json.loads(self.manager("jobs", "show", number, "--json"))
+        return found
+
+    def lines(self, name: str) -> Iterator[Json]:
+        """Yield what a party logged, line by line."""
+        for line in self.log(name).splitlines():
+            if line.startswith("{"):
+                yield json.loads(line)
+
+    def ending(self, name: str, job: JobId) -> Json | None:
+        """Return the log line with which a job ended at a party, if it did."""
+        found = [
+            line
+            for line in self.lines(name)
+            if line.get("event") == "job moved"
+            and line.get("job_id") == job.hex()
+            and line.get("stage") == "closed"
+        ]
+        return found[-1] if found else None
+
+
+def data_process_of(control: int) -> int:
+    """Return the id of a control process's data process."""
+
+    def find() -> int | None:
+        for pid in children(control):
+            if b"participant.dataplane.process" in cmdline(pid):
+                return pid
+        return None
+
+    return until(find, f"a data process of {control}")
+
+
+def children(pid: int) -> Sequence[int]:
+    """Return the ids of a process's children."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return ()
+    return [int(child) for child in text.split()]
+
+
+def cmdline(pid: int) -> bytes:
+    """Return a process's arguments; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def held(pid: int) -> Iterator[None]:
+    """Stop a process for a while; it may be killed meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if is_alive(pid):
+            os.kill(pid, signal.SIGCONT)
+
+
+class Recorder:
+    """What crosses the loopback interface, if this user may see it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.dropped = 0
+        self._process = subprocess.Popen(
+            [sys.executable, loopback_recorder.__file__, str(path)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.is_allowed = self._process.stdout.readline() == "recording\n"
+
+    def stop(self) -> None:
+        """Write everything down; may be called again."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        rest, _ = self._process.communicate()
+        if rest:
+            self.dropped = int(rest)
+
+    def flows(self) -> Mapping[tuple[int, int], bytes]:
+        """Return what was sent, by source and destination port."""
+        return dict(loopback_recorder.flows(self.path))
+
+
+def parties() -> Sequence[Party]:
+    """Return everybody who has a process running."""
+    servers = [
+        Party(
+            name,
+            ("--role", "mpcs"),
+            (
+                *("--attr", f"operator={operator}", "--attr", "csp=metal"),
+                *("--listen", "127.0.0.1:1270"),
+            ),
+        )
+        for name, operator in (
+            ("server1", "university"),
+            ("server2", "regulator"),
+            ("server3", "hospital"),
+            (SPARE, "university"),
+        )
+    ]
+    sources = [
+        Party(
+            name,
+            ("--role", "client", "--io", "input", "--prefix", prefix),
+            (),
+            EXAMPLES / f"{name}.csv",
+        )
+        for name, prefix in zip(
+            SOURCES, ("Liberty", "Atlantic", "Pacific"), strict=True
+        )
+    ]
+    return (
+        *servers,
+        *sources,
+        Party(BOTH, ("--role", "client", "--io", "in/output", "--prefix", "Clinic")),
+        Party(ANALYST, ("--role", "client", "--io", "output", "--prefix", "Analytics")),
+    )
+
+
+def visitor() -> Party:
+    """Return the consumer without a process."""
+    return Party(VISITOR, ("--role", "client", "--io", "output", "--prefix", "Visitor"))
