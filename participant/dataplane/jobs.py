@@ -73,11 +73,11 @@ class JobTable:
             Journal(self._environment.folder, order.job).discard()
 
     async def close(self) -> None:
-        """End all jobs."""
+        """End all jobs: this party leaves, nobody cancelled them."""
         running = list(self._running.values())
         self._running.clear()
         for one in running:
-            self._end(one, FailureCode.CANCELLED)
+            self._end(one, FailureCode.PARTY_LOST)
         tasks = [one.task for one in running if one.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._preparations.close()

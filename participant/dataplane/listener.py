@@ -173,7 +173,7 @@ class Listener:
                 extra={"outcome": type(error).__name__, "reason": _text(error)},
             )
         except asyncio.CancelledError:
-            code = FailureCode.CANCELLED
+            code = FailureCode.PARTY_LOST  # the listener closes
             raise
         finally:
             link.abort(code)

@@ -61,13 +61,6 @@ class Identity:
         """What the certificate permits."""
         return duties_allowed(self.role, self.io)
 
-    def pin_of(self, principal: Principal) -> bytes | None:
-        """Return the key hash pinned for a principal."""
-        for pin in self.pins:
-            if pin.principal == principal:
-                return pin.key_hash
-        return None
-
 
 def key_hash(public_key: bytes) -> bytes:
     """Return what a pin holds of an identity's public key."""

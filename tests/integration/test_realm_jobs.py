@@ -12,6 +12,7 @@ from tests.integration.realm_fixture import (
     ANALYST,
     BOTH,
     EXAMPLES,
+    HERE,
     SERVERS,
     SOURCES,
     VISITOR,
@@ -51,13 +52,11 @@ def regression(data: Columns) -> object:
 
 
 def histogram(data: Columns) -> object:
-    """Return the counts; each bin holds its lower edge and not its upper one."""
+    """Return NumPy's counts, with those below and above around them."""
     values = data["mdvis"]
-    inside = [
-        int(((values >= low) & (values < high)).sum())
-        for low, high in zip(EDGES, EDGES[1:], strict=False)
-    ]
-    return [int((values < EDGES[0]).sum()), *inside, int((values >= EDGES[-1]).sum())]
+    inside, _ = np.histogram(values, EDGES)
+    below, above = (values < EDGES[0]).sum(), (values > EDGES[-1]).sum()
+    return [int(below), *(int(count) for count in inside), int(above)]
 
 
 def counts(result: Json) -> object:
@@ -151,7 +150,7 @@ def test_ten_jobs_one_after_the_other_are_right(live: LiveRealm) -> None:
     data = read(SOURCES)
     jobs = []
     for arguments, secure, clear in QUESTIONS:
-        job = live.ask(ANALYST, *arguments).wait().json()
+        job = live.ask(ANALYST, *arguments, *HERE).wait().json()
         jobs.append(job)
 
         assert job["state"] == "done", job
@@ -174,7 +173,7 @@ def test_four_jobs_at_once_are_right(live: LiveRealm) -> None:
     """On the same servers, of three consumers, one of whom has no process running."""
     data = read(SOURCES)
     asked = [
-        live.ask(consumer, "mean", "--column", column)
+        live.ask(consumer, "mean", "--column", column, *HERE)
         for consumer, column in (
             (ANALYST, "mdvis"),
             (ANALYST, "disea"),
@@ -183,7 +182,7 @@ def test_four_jobs_at_once_are_right(live: LiveRealm) -> None:
         )
     ]
     jobs = [command.wait().json() for command in asked]
-    means = [list(job["result"]["mean"].items())[0] for job in jobs]
+    means = [next(iter(job["result"]["mean"].items())) for job in jobs]
 
     assert [job["state"] for job in jobs] == ["done"] * 4
     for name, value in means:

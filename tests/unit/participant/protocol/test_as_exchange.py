@@ -85,10 +85,11 @@ class Exchange:
 def test_both_halves_get_the_same_keys_and_renewal_comes_in_time() -> None:
     """At four fifths of its life, so that there is no gap."""
     exchange = Exchange()
+    reply = exchange.reply()
     session, cert = as_exchange.accept(
-        exchange.asking, exchange.identity, exchange.reply(), exchange.context
+        exchange.asking, exchange.identity, reply, exchange.context
     )
-    transcript = as_transcript(exchange.asking.payload, exchange.reply().core)
+    transcript = as_transcript(exchange.asking.payload, reply.core)
     keys = as_keys(transcript, exchange.ephemeral.exchange(exchange.asking.request.e))
 
     assert (session.up, session.down) == (keys.up, keys.down)
@@ -133,7 +134,7 @@ def test_a_leaf_for_another_key_or_by_another_authority_is_refused() -> None:
     """Nobody else's links may look like this participant's."""
     exchange, other = Exchange(), Exchange()
     for leaf in (exchange.leaf(TlsKey.generate()), other.leaf(exchange.tls)):
-        with pytest.raises(RemoteProtocolError, match="leaf|authority"):
+        with pytest.raises(RemoteProtocolError, match="leaf"):
             exchange.accept(exchange.reply(leaf=leaf))
 
 

@@ -10,7 +10,7 @@ from participant.protocol.model import DataReady, RecordPins, Run
 from shared.crypto.keys import SigningKey
 from shared.errors import RefusalCode
 from shared.messages import Endorsement, JobRefuse, RosterEntry, Spec, unpack
-from shared.names import Duty, Principal, Role
+from shared.names import Duty, Io, Principal, Role
 from shared.protocol.manifest import ENDORSEMENT_LABEL, SPEC_LABEL
 from tests.participant_world import (
     NOW_MS,
@@ -238,6 +238,7 @@ def test_a_job_id_that_does_not_follow_from_the_spec_is_refused() -> None:
         {"duties": (Duty.COMPUTE,), "party": 0},
         {"party": 0},
         {"roster": ()},
+        {"duties": ()},
     ],
 )
 def test_duties_beyond_certificate_or_roster_are_refused(
@@ -336,3 +337,18 @@ def test_without_a_manager_key_in_time_everything_is_refused() -> None:
     [refuse] = sent(side.hear(case.offer(side.member), weeks=200), JobRefuse)
 
     assert refuse.code is RefusalCode.INTERNAL
+
+
+def test_the_result_goes_to_the_consumer_and_nobody_else() -> None:
+    """Not to another party, and not to nobody."""
+    case = Case()
+    other = case.world.join("Other001", Role.CLIENT, Io.BOTH)
+    case.sources.append(other)
+    both = (Duty.INPUT, Duty.OUTPUT)
+    stranger = refused_offer(case.side(other), case, duties=both)
+    case.consumer.identity = replace(case.consumer.identity, io=Io.BOTH)
+    own = case.side(case.consumer)
+    own.feed(case.asked)
+    deprived = refused_offer(own, case, duties=(Duty.INPUT,))
+
+    assert stranger.code is deprived.code is RefusalCode.SPEC_INVALID

@@ -37,9 +37,10 @@ from shared.messages import (
     JobState,
     JobSummary,
     JobTickets,
+    LogOff,
     Outcome,
 )
-from shared.names import Principal
+from shared.names import Duty, Principal
 from shared.protocol.machine import SetTimer, TimerFired
 from tests.participant_world import (
     NOW_MS,
@@ -752,3 +753,106 @@ def test_keys_do_not_show_when_a_job_is_printed() -> None:
 
     assert "K" * 32 not in shown
     assert "result_key" not in shown
+
+
+def test_a_new_session_of_a_running_consumer_asks_nothing() -> None:
+    """Sessions are renewed while jobs run."""
+    case = Case()
+
+    assert started_consumer(case).feed(SessionBegan()) == ()
+    assert accepted_server(case).feed(SessionBegan()) == ()
+
+
+def test_a_consumer_that_gives_input_too_does_not_fetch_after_a_lost_link() -> None:
+    """Its shares may not be out, so the servers would wait in vain."""
+    case = Case()
+    side = started_consumer(case)
+    both = (Duty.INPUT, Duty.OUTPUT)
+    side.state = replace(side.job, duties=both)
+    [report] = sent(side.feed(broke(FailureCode.LINK_FAILED)), JobReport)
+
+    assert report.phase is JobPhase.FAILED
+
+
+def test_a_consumer_that_lost_its_data_process_tries_to_fetch() -> None:
+    """Five times at most, counted together with lost links."""
+    case = Case()
+    side = started_consumer(case)
+    first = [wished(side.feed(DataProcessLost()), SetTimer) for _ in range(4)]
+    [report] = sent(side.feed(DataProcessLost()), JobReport)
+
+    assert [timers[0].name for timers in first] == ["poll"] * 4
+    assert report.phase is JobPhase.FAILED
+    assert side.feed(TimerFired("poll")) == ()
+    assert side.feed(DataProcessLost()) == ()
+
+
+def test_a_message_that_is_none_of_its_business_changes_nothing() -> None:
+    """The inbox hands every job message over."""
+    case = Case()
+    side = accepted_server(case)
+    before = side.state
+
+    assert side.hear(LogOff()) == ()
+    assert side.hear(standing(case, JobStage.RUNNING)) == ()
+    assert side.state == before
+
+
+def test_an_offer_whose_spec_is_no_spec_is_refused() -> None:
+    """Whatever the manager's reasons."""
+    case = Case()
+    side = case.side(case.sources[0])
+    [refuse] = sent(side.hear(case.offer(side.member, spec=b"\x80")), JobRefuse)
+
+    assert refuse.code is RefusalCode.SPEC_INVALID
+
+
+def test_17_a_second_start_with_another_nonce_is_refused_and_disturbs_nothing() -> None:
+    """The first one runs."""
+    case = Case()
+    side = accepted_server(case)
+    side.hear(case.start(side))
+    before = side.state
+    effects = side.hear(case.start(side, nonce=bytes(16)))
+    [refuse] = sent(effects, JobRefuse)
+
+    assert refuse.stage == "start"
+    assert wished(effects, Run) == []
+    assert side.state == before
+
+
+def test_an_offer_of_a_new_epoch_comes_too_late_for_a_running_job() -> None:
+    """There are no reruns."""
+    case = Case()
+    side = accepted_server(case)
+    side.hear(case.start(side))
+
+    assert side.hear(case.offer(side.member, epoch=2)) == ()
+
+
+def test_a_damaged_journal_entry_is_discarded() -> None:
+    """A server cannot serve without the manifest that it checked."""
+    case = Case()
+    side = accepted_server(case)
+    side.hear(case.start(side))
+    side.feed(reached(Stage.COMPUTED))
+    side.state = replace(side.job, manifest=b"\x80", is_recovered=True)
+    [stop] = wished(side.feed(SessionBegan()), Stop)
+
+    assert stop.discards
+    assert side.job.stage is Stage.FAILED
+
+
+def test_a_slot_is_taken_from_accept_to_computed() -> None:
+    """The manager is told how many are left."""
+    case = Case()
+    side = accepted_server(case)
+    taken = [side.job.takes_slot]
+    side.hear(case.start(side))
+    taken.append(side.job.takes_slot)
+    side.feed(reached(Stage.COMPUTED))
+    taken.append(side.job.takes_slot)
+
+    assert taken == [True, True, False]
+    assert side.job.time_of("started") == NOW_MS
+    assert side.job.time_of("nosuch") is None
