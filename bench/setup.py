@@ -33,8 +33,7 @@ def measure(cluster: Cluster) -> list[Measured]:
 
     Cold: the first job, every link new. Warm: the median of the jobs after it.
     """
-    cluster.start_realm("bench")
-    cluster.add(demo_parties(EXAMPLE))
+    cluster.start_realm("bench", demo_parties(EXAMPLE))
     for number in range(WARM_JOBS + 1):
         cluster.note(f"job {number + 1} of {WARM_JOBS + 1}")
         json.loads(cluster.participant("analyst", *QUESTION, "--json"))

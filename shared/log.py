@@ -19,8 +19,8 @@ from shared.errors import ConfigError
 LEVELS = ("debug", "info", "warning", "error")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-_QUIET = ("pika", "asyncio")
-"""Libraries whose own story is of no use below a warning."""
+_QUIET = {"pika": logging.CRITICAL, "asyncio": logging.WARNING}
+"""Libraries whose own story is of no use below this; the transport tells pika's."""
 
 
 def _plain(value: object) -> str:
@@ -103,5 +103,5 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     handler._is_ours = True  # type: ignore[attr-defined]  # noqa: SLF001 - our mark
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(least)

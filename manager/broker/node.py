@@ -166,8 +166,12 @@ class PrivateNode:
         tell("ready")
         return self._status_of(kept)
 
-    def stop(self, progress: Progress | None = None) -> bool:
+    def stop(self, progress: Progress | None = None, *, now: bool = False) -> bool:
         """Stop the node and its port mapper; say whether it ran.
+
+        Args:
+            progress: is told what happens.
+            now: kill it rather than let it end by itself.
 
         Raises:
             ConfigError: the node's folder is damaged.
@@ -179,7 +183,7 @@ class PrivateNode:
             was_running = self._runs(kept)
             if was_running and kept.pid is not None:
                 (progress or _ignore)(f"stopping node {kept.node_name}")
-                terminate(kept.pid, STOP_PATIENCE)
+                terminate(kept.pid, timedelta() if now else STOP_PATIENCE)
             self._stop_port_mapper(kept.ports.epmd)
             self._save(_Kept(kept.mark, kept.ports, None))
         return was_running

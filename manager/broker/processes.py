@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 _POLL_SECONDS = 0.05
+_KILL_PATIENCE = timedelta(seconds=10)
 
 # The shell leaves at once, so the program belongs to init and leaves no zombie here.
 _DETACH = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
@@ -76,7 +77,7 @@ def terminate(pid: int, patience: timedelta) -> bool:
     if wait_until_gone(pid, patience):
         return True
     _signal(pid, signal.SIGKILL)
-    wait_until_gone(pid, patience)
+    wait_until_gone(pid, _KILL_PATIENCE)
     return False
 
 

@@ -32,10 +32,13 @@ def start(settings: ManagerSettings, as_json: bool) -> None:
 
 
 @broker.command()
+@click.option(
+    "--now", is_flag=True, help="Kill it: what is not yet on disk may be lost."
+)
 @click.pass_obj
-def stop(settings: ManagerSettings) -> None:
+def stop(settings: ManagerSettings, now: bool) -> None:
     """Stop the private node; what its queues hold is kept."""
-    if not private_node(settings).stop(progress=_tell):
+    if not private_node(settings).stop(progress=_tell, now=now):
         _tell("it did not run")
 
 

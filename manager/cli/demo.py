@@ -76,8 +76,7 @@ def demo(keep: bool) -> None:
     columns = _read_all(EXAMPLE)
     cluster = Cluster(note=lambda text: progress.print(f"[dim]· {text}[/dim]"))
     try:
-        cluster.start_realm("demo")
-        cluster.add(demo_parties(EXAMPLE))
+        cluster.start_realm("demo", demo_parties(EXAMPLE))
         failures = [
             question.title
             for question in QUESTIONS
@@ -172,8 +171,7 @@ def _timelines(cluster: Cluster, console: Console) -> None:
 
 
 def _where(cluster: Cluster, console: Console, keep: bool) -> None:
-    status = cluster.broker_status()
-    console.print(f"RabbitMQ management UI: {status['management_url']}")
+    console.print(f"RabbitMQ management UI: {cluster.broker['management_url']}")
     if not keep:
         console.print("(gone in a moment: use --keep to leave it running for play)")
         return

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,8 @@ class Cluster:
         default_factory=lambda: Path(tempfile.mkdtemp(prefix="mpc-demo-"))
     )
     principals: dict[str, str] = field(default_factory=dict)
+    broker: dict[str, Any] = field(default_factory=dict)
+    """What ``broker start --json`` says."""
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _broker_started: bool = False
 
@@ -65,8 +67,8 @@ class Cluster:
         """Run one ``mpc-participant`` command of a party."""
         return self._run("participant", name, arguments, feed)
 
-    def start_realm(self, realm: str) -> None:
-        """Make a realm, start its broker and its manager."""
+    def start_realm(self, realm: str, parties: Sequence[Party] = ()) -> None:
+        """Make a realm, start broker and manager, then bring in the parties."""
         self.folder.chmod(0o700)
         (self.folder / "logs").mkdir()
         password = self.folder / "root.password"
@@ -74,12 +76,29 @@ class Cluster:
         password.write_text(secrets.token_urlsafe(24) + "\n")
         self.manager("init", "--realm", realm, "--root-password-file", str(password))
         self.note("starting RabbitMQ")
-        self._broker_started = True
-        self.manager("broker", "start")
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            # A home takes its data before it has an identity.
+            offers = [pool.submit(self._offer, party) for party in parties]
+            self._broker_started = True
+            self.broker = json.loads(self.manager("broker", "start", "--json"))
+            for offer in offers:
+                offer.result()
         self.note("starting the manager")
         self._spawn("manager", "manager")
+        if parties:
+            self._enrol_all(parties)
 
     def add(self, parties: Sequence[Party]) -> None:
+        """Bring further parties into the running realm; wait until they are online."""
+        for party in parties:
+            self._offer(party)
+        self._enrol_all(parties)
+
+    def _offer(self, party: Party) -> None:
+        if party.data is not None:
+            self.participant(party.name, "dataset", "add", "visits", str(party.data))
+
+    def _enrol_all(self, parties: Sequence[Party]) -> None:
         """Register parties and start them, two at a time; wait until all are online."""
         self.note(f"registering {len(parties)} participants")
         kinds: dict[tuple[str, ...], list[Party]] = {}
@@ -111,8 +130,6 @@ class Cluster:
             feed=token + "\n",
         )
         self.principals[party.name] = answer.split()[-1]
-        if party.data is not None:
-            self.participant(party.name, "dataset", "add", "visits", str(party.data))
         self._spawn("participant", party.name)
 
     def _wait_for_sessions(self, names: Sequence[str]) -> None:
@@ -146,13 +163,6 @@ class Cluster:
                 return closed[::-1]
             time.sleep(0.1)
 
-    def broker_status(self) -> Mapping[str, object]:
-        """Return what ``broker status --json`` says."""
-        status: Mapping[str, object] = json.loads(
-            self.manager("broker", "status", "--json")
-        )
-        return status
-
     def stop(self) -> None:
         """End every process that was started here, then remove the folder."""
         running = list(self._running.values())
@@ -168,7 +178,7 @@ class Cluster:
                 process.wait()
         self._running.clear()
         if self._broker_started:
-            self.manager("broker", "stop")
+            self.manager("broker", "stop", "--now")
             self._broker_started = False
         shutil.rmtree(self.folder, ignore_errors=True)
 

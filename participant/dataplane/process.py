@@ -68,10 +68,11 @@ def main(arguments: Sequence[str]) -> int:
     if not 1 <= len(arguments) <= 2 or not arguments[0].isdecimal():  # noqa: PLR2004 - FD and LEVEL
         sys.stderr.write("usage: python -m participant.dataplane.process FD [LEVEL]\n")
         return USAGE_EXIT
-    # Keys and shares are in memory: no core dumps, and the control process decides
-    # what Ctrl-C at a terminal means.
+    # Keys and shares are in memory: no core dumps. The control process decides what
+    # a signal to the whole group means, and ends this one.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.umask(0o077)
     log.configure(arguments[1] if len(arguments) > 1 else "info")
     connection = socket.socket(fileno=int(arguments[0]))

@@ -53,9 +53,10 @@ def unknown(words: list[str]) -> str | None:
             if option is not None and not option.is_flag and "=" not in word:
                 next(rest, None)
         elif isinstance(command, click.Group):
-            if word not in command.commands:
+            found = command.get_command(click.Context(command), word)
+            if found is None:
                 return word
-            command = command.commands[word]
+            command = found
     return None
 
 

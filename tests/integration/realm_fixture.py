@@ -112,6 +112,7 @@ class LiveRealm(Cluster):
 
     relay: "Relay | None" = None
     _store: Store | None = None
+    _commands: tuple[subprocess.Popen[str], ...] = ()
 
     @property
     def store(self) -> Store:
@@ -142,6 +143,7 @@ class LiveRealm(Cluster):
             env=_environment(),
             start_new_session=True,
         )
+        self._commands = (*self._commands, process)
         return Command(process)
 
     def run(self, name: str, *arguments: str) -> Done:
@@ -169,6 +171,14 @@ class LiveRealm(Cluster):
             party.name, "register", "--token-file", "-", *party.register, feed=token
         )
         self.principals[party.name] = answer.split()[-1]
+
+    def stop(self) -> None:
+        """End everything, the commands of a test that failed too."""
+        for process in self._commands:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        super().stop()
 
     # ---- processes ----
 

@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,9 +146,10 @@ def collect(live: LiveRealm, secrets: Secrets) -> None:
                 key = keys.unwrap_session(session.slot, session.sid, session.wrapped)
                 secrets.add(f"{session.principal}: session key", key)
     users = load_credentials(home / "broker" / "credentials.json")
-    for user in (users.admin, users.manager):
-        secrets.add_text(f"broker password of {user.user}", user.password)
-        secrets.add_text(f"broker login of {user.user}", f"{user.user}:{user.password}")
+    for known in (users.admin, users.manager):
+        secrets.add_text(f"broker password of {known.user}", known.password)
+        login = f"{known.user}:{known.password}"
+        secrets.add_text(f"broker login of {known.user}", login)
     secrets.add_text(
         "root password", (live.folder / "root.password").read_text().strip()
     )
@@ -186,8 +187,9 @@ def run_jobs(live: LiveRealm, secrets: Secrets) -> Json:
             lambda: live.state(job.job).stage is JobStage.COMPUTED, "all have computed"
         )
         keys = open_keys(load_settings({"home": live.home("manager")}))
+        epoch = live.state(job.job).epoch
         with live.store.transaction() as unit:
-            for kept in unit.jobs.ticket_keys(job.job, live.state(job.job).epoch):
+            for kept in unit.jobs.ticket_keys(job.job, epoch):
                 name = (kept.job, kept.epoch, kept.server)
                 key = keys.unwrap_ticket_key(kept.slot, name, kept.wrapped)
                 secrets.add(f"{kept.server}: ticket key", key)
@@ -226,15 +228,18 @@ def late_comer(live: LiveRealm, folder: Path, secrets: Secrets) -> None:
 
 def mark() -> None:
     """Send something in clear over the loopback interface."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname()) as client:
-            accepted, _ = server.accept()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        accepted, _ = server.accept()
+        with accepted:
             client.sendall(MARK)
-            with accepted:
-                assert accepted.recv(1024) == MARK
+
+            assert accepted.recv(1024) == MARK
 
 
-def files(folder: Path) -> Mapping[Path, bytes]:
+def files(folder: Path) -> dict[Path, bytes]:
     """Return the content of every file below a folder."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -272,7 +277,7 @@ def test_the_wire_holds_nothing_in_clear(
     """From the first token on: AMQP, management, data links, everything."""
     flows = recorder.flows()
     everything = b"".join(flows.values())
-    amqp = live.broker_status()["ports"]["amqp"]  # type: ignore[index]  # JSON
+    amqp = live.broker["ports"]["amqp"]
     to_broker = [data for ports, data in flows.items() if ports[1] == amqp]
 
     assert recorder.dropped == 0
