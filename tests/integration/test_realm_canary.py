@@ -28,6 +28,7 @@ from shared import token as tokens
 from shared.messages import JobStage
 from tests.integration.realm_fixture import (
     ANALYST,
+    HERE,
     SERVERS,
     VISITOR,
     Json,
@@ -175,7 +176,7 @@ def canaries(live: LiveRealm, folder: Path) -> None:
 
 def run_jobs(live: LiveRealm, secrets: Secrets) -> Json:
     """Run two jobs; hold one, so that ticket keys and output shares can be read."""
-    asked = ("--column", COLUMN, "--dataset", "canary")
+    asked = ("--column", COLUMN, "--dataset", "canary", *HERE)
     first = live.ask(ANALYST, "mean", *asked).wait().json()
     before = live.newest()
     data = live.data_pid(ANALYST)
@@ -276,7 +277,7 @@ def test_the_wire_holds_nothing_in_clear(
 ) -> None:
     """From the first token on: AMQP, management, data links, everything."""
     flows = recorder.flows()
-    everything = b"".join(flows.values())
+    everything = b"".join(flows.values()); print("CAPTURE", len(everything), len(flows), len(secrets.needles))
     amqp = live.broker["ports"]["amqp"]
     to_broker = [data for ports, data in flows.items() if ports[1] == amqp]
 
