@@ -25,7 +25,7 @@ from shared.crypto.keyfile import (
 )
 from shared.crypto.keys import KemKey, SigningKey
 from shared.crypto.sealing import NONCE_BYTES
-from shared.errors import ConfigError, DecodeError, RemoteProtocolError
+from shared.errors import ConfigError, DecodeError, RemoteProtocolError, UnsealError
 from shared.messages import Attributes, SignedCertificate, SignedRealm, unpack
 from shared.messages.wire import Bytes32, Name, Nonce16, Structure, WireIo, WireRole
 from shared.names import Fingerprint
@@ -236,7 +236,7 @@ class KeyFile:
         data = secret_file.read(self.path)
         try:
             return open_key_file(data, self.password)
-        except DecodeError as error:
+        except (DecodeError, UnsealError) as error:
             raise ConfigError(f"{self.path}: {error}", error.hint) from error
 
 

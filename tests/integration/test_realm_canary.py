@@ -277,7 +277,7 @@ def test_the_wire_holds_nothing_in_clear(
 ) -> None:
     """From the first token on: AMQP, management, data links, everything."""
     flows = recorder.flows()
-    everything = b"".join(flows.values()); print("CAPTURE", len(everything), len(flows), len(secrets.needles))
+    everything = b"".join(flows.values())
     amqp = live.broker["ports"]["amqp"]
     to_broker = [data for ports, data in flows.items() if ports[1] == amqp]
 

@@ -11,7 +11,7 @@ from participant.home import BusyError, Home
 from participant.protocol.consent import PinRule, Policy
 from participant.protocol.identity import Pin
 from participant.protocol.model import Ending, PartyJob, Stage
-from shared.errors import ConfigError, FailureCode, UnsealError
+from shared.errors import ConfigError, FailureCode
 from shared.messages import Outcome
 from shared.names import Duty, Io, Principal, Role
 from tests.participant_world import Case, World
@@ -64,13 +64,13 @@ def test_38_a_password_seals_the_key_file(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.key_file(b"right").save(World().join("MPC_server_001", Role.MPCS).identity)
     flipped = bytearray(home.key_path.read_bytes())
-    with pytest.raises(UnsealError):
+    with pytest.raises(ConfigError):
         home.key_file(b"wrong").load()
     with pytest.raises(ConfigError, match="password"):
         home.key_file(None).load()
     flipped[-1] ^= 1
     secret_file.write(home.key_path, bytes(flipped))
-    with pytest.raises(UnsealError):
+    with pytest.raises(ConfigError):
         home.key_file(b"right").load()
 
     assert home.needs_password
