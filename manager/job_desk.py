@@ -133,6 +133,8 @@ class JobDesk:
                 return [each for each in jobs if each.find(principal) is not None]
             case PartyBack(principal=principal):
                 since = to_ms(work.context.now - job.CLOSED_REPEATED)
+                # One may have ended in this very transaction.
+                self._office.memory.flush_jobs(work.unit)
                 closed = work.unit.jobs.closed_since(since, MAX_LOOKED_AT)
                 told = [each for each in closed if each.knows(principal)]
                 mine = [each for each in jobs if each.knows(principal)]
@@ -143,11 +145,9 @@ class JobDesk:
                 assert_never(event)
 
     def _list(self, work: Work, received: Received) -> None:
+        self._office.memory.flush_jobs(work.unit)
         jobs = work.unit.jobs.latest(MAX_LISTED, received.sender)
-        current = (
-            self._office.memory.job(each.job, work.unit) or each for each in jobs
-        )
-        notice = JobStateNotice(jobs=tuple(summary(each) for each in current))
+        notice = JobStateNotice(jobs=tuple(summary(each) for each in jobs))
         self._postman.send(work, Send(received.sender, notice, received.mid))
 
     def _request(self, work: Work, received: Received) -> None:

@@ -64,10 +64,14 @@ class Memory:
         )
         for principal in self._changed_presences:
             unit.sessions.save_presence(self.presences[principal])
-        for state in self._changed_jobs.values():
-            unit.jobs.save(state)
+        self.flush_jobs(unit)
         self._changed_sessions.clear()
         self._changed_presences.clear()
+
+    def flush_jobs(self, unit: Unit) -> None:
+        """Write the jobs that changed; who reads jobs from the store needs them."""
+        for state in self._changed_jobs.values():
+            unit.jobs.save(state)
         self._changed_jobs.clear()
 
     def add_session(self, session: SessionRecord, up: bytes, down: bytes) -> None:

@@ -18,6 +18,10 @@ from participant.columns import Columns, FloatColumn, Missing, without_gaps
 from shared.errors import RefusalCode, RefusedError
 
 
+_Identity = tuple[int, int, int, int]
+"""Device, inode, size and time of the last change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A dataset that its owner offers.
@@ -135,6 +139,18 @@ def open_dataset(path: Path) -> Iterator[Table]:
             that is not supported; or it was changed meanwhile, which takes
             precedence over what was found in it.
     """
+    with _opened(path) as (table, before):
+        try:
+            yield table
+        except RefusedError:
+            _check_unchanged(before, path)
+            raise
+        _check_unchanged(before, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Table, _Identity]]:
+    """Open a dataset's file; return with it what the file was before that."""
     make = _FORMATS.get(path.suffix.lower())
     if make is None:
         raise _unreadable(
@@ -144,12 +160,7 @@ def open_dataset(path: Path) -> Iterator[Table]:
     try:
         before = _identity(path)
         with path.open("rb") as stream:
-            try:
-                yield make(stream)
-            except RefusedError:
-                _check_unchanged(before, path)
-                raise
-            _check_unchanged(before, path)
+            yield make(stream), before
     except FileNotFoundError as error:
         raise _unreadable("the dataset's file does not exist") from error
     except PermissionError as error:
@@ -163,10 +174,12 @@ def open_dataset(path: Path) -> Iterator[Table]:
 def columns(path: Path) -> list[str]:
     """Return the names of a dataset's columns, in order; reads the header only.
 
+    A file to which rows are added meanwhile has its columns all the same.
+
     Raises:
         RefusedError: the file cannot be read.
     """
-    with open_dataset(path) as table:
+    with _opened(path) as (table, _):
         return table.names()
 
 
@@ -212,7 +225,7 @@ def _row(before: int) -> Callable[[int], str]:
     return lambda index: f"row {before + index + 1}"
 
 
-def _identity(path: Path) -> tuple[int, int, int, int]:
+def _identity(path: Path) -> _Identity:
     """Return what changes when a file is written or replaced."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -220,7 +233,7 @@ def _identity(path: Path) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _check_unchanged(before: tuple[int, int, int, int], path: Path) -> None:
+def _check_unchanged(before: _Identity, path: Path) -> None:
     try:
         after = _identity(path)
     except (FileNotFoundError, RefusedError):

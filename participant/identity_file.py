@@ -148,7 +148,6 @@ class KeyFile:
 
         Raises:
             ConfigError: it cannot be read, its mode is too open, or it is damaged.
-            UnsealError: the password is wrong.
         """
         stored = _unpack(StoredIdentity, self._read(), self.path)
         try:
@@ -206,7 +205,6 @@ class KeyFile:
 
         Raises:
             ConfigError: it cannot be read, its mode is too open, or it is damaged.
-            UnsealError: the password is wrong.
         """
         stored = _unpack(StoredEnrolment, self._read(), self.path)
         return Enrolment(

@@ -13,11 +13,11 @@ from shared.names import Realm
 from tests.integration.realm_fixture import REALM as LIVE
 from tests.integration.realm_fixture import (
     LiveRealm,
-    Recorder,
     parties,
     until,
     visitor,
 )
+from tests.integration.recording import Recorder
 
 REALM = Realm("test")
 
@@ -65,6 +65,8 @@ def recorder() -> Iterator[Recorder]:
             yield recorder
         finally:
             recorder.stop()
+            if recorder.relay is not None:
+                recorder.relay.close()
 
 
 @pytest.fixture(scope="session")

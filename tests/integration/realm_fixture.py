@@ -8,17 +8,13 @@ the loopback interface is recorded from before the first token on.
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from manager.broker.processes import is_alive
 from manager.cli.demo_cluster import Cluster, Party, _command, _environment
@@ -28,8 +24,7 @@ from manager.protocol.job_state import JobState
 from manager.store.store import Store
 from shared import token as tokens
 from shared.names import JobId
-from tests.integration import loopback_recorder
-from tests.integration.loopback_recorder import RECORD
+from tests.integration.recording import Relay
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "insurers"
 SERVERS = ("server1", "server2", "server3")
@@ -110,7 +105,7 @@ class LiveRealm(Cluster):
     ``relay``: what participants take for the broker, where nothing else may listen.
     """
 
-    relay: "Relay | None" = None
+    relay: Relay | None = None
     _store: Store | None = None
     _commands: tuple[subprocess.Popen[str], ...] = ()
 
@@ -330,79 +325,6 @@ def held(pid: int) -> Iterator[None]:
     finally:
         if is_alive(pid):
             os.kill(pid, signal.SIGCONT)
-
-
-class Recorder:
-    """What crosses the loopback interface.
-
-    Without the right to see all of it, what participants and broker say to one
-    another through a relay.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.dropped = 0
-        self.relay: Relay | None = None
-        self._process = subprocess.Popen(
-            [sys.executable, loopback_recorder.__file__, str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.sees_everything = self._process.stdout.readline() == "recording\n"
-        if not self.sees_everything:
-            self.relay = Relay(path)
-
-    def stop(self) -> None:
-        """Write everything down; may be called again."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            rest, _ = self._process.communicate()
-            self.dropped = int(rest or 0)
-
-    def flows(self) -> Mapping[tuple[int, int], bytes]:
-        """Return what was sent, by source and destination port."""
-        return dict(loopback_recorder.flows(self.path))
-
-
-class Relay:
-    """A port of this machine that leads to the broker and records what passes."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._target = ("", 0)
-
-    def url(self, broker: str) -> str:
-        """Return the url to use in the broker's place."""
-        parts = urlsplit(broker)
-        host = parts.hostname or ""
-        if not self._target[0]:
-            self._target = (host, parts.port or 0)
-            threading.Thread(target=self._accept, daemon=True).start()
-        return f"{parts.scheme}://{host}:{self._listener.getsockname()[1]}"
-
-    def _accept(self) -> None:
-        while True:
-            near, address = self._listener.accept()
-            far = socket.create_connection(self._target)
-            for source, target, ports in (
-                (near, far, (address[1], self._target[1])),
-                (far, near, (self._target[1], address[1])),
-            ):
-                arguments = (source, target, ports)
-                threading.Thread(target=self._pump, args=arguments, daemon=True).start()
-
-    def _pump(
-        self, source: socket.socket, target: socket.socket, ports: tuple[int, int]
-    ) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                self._file.write(RECORD.pack(*ports, len(data)) + data)
-                target.sendall(data)
-        for each in (source, target):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
 
 
 def parties() -> Sequence[Party]:

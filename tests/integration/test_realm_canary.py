@@ -33,10 +33,10 @@ from tests.integration.realm_fixture import (
     VISITOR,
     Json,
     LiveRealm,
-    Recorder,
     parties,
     until,
 )
+from tests.integration.recording import Recorder
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -51,9 +51,13 @@ _PEM = re.compile(r"-----[A-Z ]+-----|\s")
 
 @dataclass
 class Secrets:
-    """Needles by what they are; only names are ever shown."""
+    """Needles by what they are; only names are ever shown.
+
+    ``processes``: arguments and environments of all that ran meanwhile.
+    """
 
     needles: dict[str, bytes] = field(default_factory=dict, repr=False)
+    processes: bytes = field(default=b"", repr=False)
 
     def add(self, name: str, secret: bytes) -> None:
         """Look for a secret as it is, in hex and in base64."""
@@ -263,16 +267,12 @@ def secrets(
     for name, cell in CELLS.items():
         found.add_number(f"the cell of {name}", cell)
     collect(live, found)
-    PROCESSES[:] = table.seen
+    found.processes = b"\n".join(table.seen)
     recorder.stop()
     return found
 
 
-PROCESSES: list[bytes] = []
-"""What ``secrets`` saw of the process table."""
-
-
-def test_the_wire_holds_nothing_in_clear(
+def test_01_the_wire_holds_nothing_in_clear(
     secrets: Secrets, recorder: Recorder, live: LiveRealm
 ) -> None:
     """From the first token on: AMQP, management, data links, everything."""
@@ -313,7 +313,7 @@ def test_the_store_holds_no_secret(secrets: Secrets, live: LiveRealm) -> None:
     }
 
 
-def test_no_log_holds_a_secret(secrets: Secrets, live: LiveRealm) -> None:
+def test_54_no_log_holds_a_secret(secrets: Secrets, live: LiveRealm) -> None:
     """Of anybody, at the level that a daemon logs with."""
     logs = files(live.folder / "logs") | {
         path: path.read_bytes() for path in live.folder.glob("*/control.log")
@@ -327,11 +327,9 @@ def test_no_log_holds_a_secret(secrets: Secrets, live: LiveRealm) -> None:
 
 def test_no_process_shows_a_secret(secrets: Secrets) -> None:
     """Neither in its arguments nor in its environment."""
-    everything = b"\n".join(PROCESSES)
-
-    assert b"participant.dataplane.process" in everything
-    assert b"register" in everything
-    assert secrets.found_in(everything) == []
+    assert b"participant.dataplane.process" in secrets.processes
+    assert b"register" in secrets.processes
+    assert secrets.found_in(secrets.processes) == []
 
 
 def test_a_party_keeps_only_its_own_secrets(secrets: Secrets, live: LiveRealm) -> None:

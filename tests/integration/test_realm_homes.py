@@ -47,10 +47,10 @@ def sealed(
     return files
 
 
-def test_a_key_file_that_others_may_read_is_refused(
+def test_39_a_key_file_that_others_may_read_is_refused(
     live: LiveRealm, tmp_path: Path
 ) -> None:
-    """Negative test 39: the program does not start, and says which chmod helps."""
+    """The program does not start, and says which chmod helps."""
     home = tmp_path / "home"
     shutil.copytree(live.home(ANALYST), home, ignore=shutil.ignore_patterns("*.sock"))
     home.chmod(0o700)
@@ -98,10 +98,10 @@ def test_the_managers_keys_are_refused_likewise(
     assert "manager.key" in done.stderr
 
 
-def test_a_key_file_opens_with_its_password_only(
+def test_38_a_key_file_opens_with_its_password_only(
     live: LiveRealm, sealed: Sealed
 ) -> None:
-    """Negative test 38: a wrong one, and none, are told apart."""
+    """A wrong one, and none, are told apart."""
     wrong = live.run(SEALED, "run", "--password-file", str(sealed.wrong))
     none = live.run(SEALED, "run")
 

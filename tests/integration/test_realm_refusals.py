@@ -195,6 +195,7 @@ def test_a_file_that_is_written_meanwhile_is_refused(
     assert job["party"] == live.principals[OWNER]
     assert "changed while it was read" in job["reason"]
     assert unharmed.code == 0
+    assert after["state"] == "done", after
     assert after["result"]["n"] > MANY_ROWS
 
 

@@ -1,6 +1,7 @@
 """CSV datasets: what is read, and what is refused with which words."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -284,3 +285,24 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         _names_after(change, path)
 
     assert caught.value.code is RefusalCode.DATASET_CHANGED
+
+
+def test_a_file_that_grows_keeps_its_columns(tmp_path: Path) -> None:
+    """It stays on offer while rows are appended: only reading them has to wait."""
+    path = _write(tmp_path, b"a,b\n1,2\n")
+    stop = threading.Event()
+
+    def grow() -> None:
+        with path.open("ab", buffering=0) as file:
+            while not stop.is_set():
+                file.write(b"3,4\n")
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        found = {tuple(columns(path)) for _ in range(300)}
+    finally:
+        stop.set()
+        writer.join()
+
+    assert found == {("a", "b")}
