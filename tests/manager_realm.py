@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from manager.enrolment import BrokerAddress, TokenRequest, create_token
-from manager.keys import ManagerKeys, describe, make_keys
 from manager.protocol.job_state import JobSettings
-from manager.realm import set_up_store
-from manager.service import Service, ServiceSettings
+from manager.realm.founding import set_up_store
+from manager.realm.keys import ManagerKeys, describe, make_keys
+from manager.service.enrolment import BrokerAddress, TokenRequest, create_token
+from manager.service.loop import Service, ServiceSettings
 from manager.store.store import IN_MEMORY, Store
 from shared import topology
 from shared.clock import to_ms

@@ -15,7 +15,7 @@ from participant.protocol.identity import BrokerLogin, Identity
 from participant.protocol.job import step
 from participant.protocol.model import JobEffect, JobEvent, Party, PartyJob
 from participant.protocol.trust import RealmView, check_descriptor
-from participant.question import Question, check_spec, make_request
+from participant.service.question import Question, check_spec, make_request
 from participant.statistics.params import Params
 from shared.crypto.certificates import TlsKey
 from shared.crypto.derivation import fingerprint

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from manager.config import ManagerSettings
-from manager.keys import ManagerKeys, load_keys
-from manager.private_files import check_private
-from manager.realm import KEY_FILE
+from manager.realm.founding import KEY_FILE
+from manager.realm.keys import ManagerKeys, load_keys
+from manager.realm.private_files import check_private
 from manager.store.store import Store, Synchronous
 from shared.errors import ConfigError
 

@@ -11,9 +11,15 @@ import click
 from manager.broker.access import broker_access
 from manager.cli.opening import database_path, open_keys, open_store
 from manager.config import SETTINGS_FILE, ManagerSettings
-from manager.private_files import HomeBusyError, locked, make_home
-from manager.realm import KEY_FILE, LOCK_FILE, belongs_to, descriptor_of, init_realm
-from manager.running import run_service
+from manager.realm.founding import (
+    KEY_FILE,
+    LOCK_FILE,
+    belongs_to,
+    descriptor_of,
+    init_realm,
+)
+from manager.realm.private_files import HomeBusyError, locked, make_home
+from manager.service.running import run_service
 from shared.cli import ExitCode, print_error
 from shared.clock import SystemClock
 from shared.crypto.derivation import fingerprint_text

@@ -12,8 +12,8 @@ from manager.broker.access import broker_access
 from manager.cli.opening import open_keys, open_store
 from manager.cli.times import shown
 from manager.config import ManagerSettings
-from manager.enrolment import BrokerAddress, TokenRequest, create_token
 from manager.protocol.registration import TokenStage, TokenState
+from manager.service.enrolment import BrokerAddress, TokenRequest, create_token
 from manager.store.records import CommandKind
 from shared.cli import json_option
 from shared.clock import SystemClock, to_ms

@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from participant.config import ParticipantSettings
-from participant.home import Home
+from participant.home.folder import Home
 from shared.errors import ConfigError
 
 PROGRAM = "mpc-participant"

@@ -8,10 +8,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from participant import dataset_list, datasets
 from participant.cli.app import App, say
-from participant.home import Home
-from participant.local import NotRunningError, ask_once
+from participant.datasets import tables
+from participant.home import dataset_list
+from participant.home.folder import Home
+from participant.service.local import NotRunningError, ask_once
 from shared.cli import json_option
 from shared.errors import ConfigError, RefusedError
 
@@ -32,7 +33,7 @@ def add(app: App, name: str, path: Path) -> None:
     """
     home = app.home()
     try:
-        columns = datasets.columns(path.expanduser())
+        columns = tables.columns(path.expanduser())
     except RefusedError as error:
         raise ConfigError(f"{path}: {error}", "give a table with a header") from error
     dataset_list.add(home.datasets_path, name, path)
@@ -52,7 +53,7 @@ def list_datasets(app: App, as_json: bool) -> None:
     table = Table("dataset", "columns", "file")
     for name, path in found.items():
         try:
-            columns = ", ".join(datasets.columns(path))
+            columns = ", ".join(tables.columns(path))
         except RefusedError as error:
             columns = f"not offered: {error}"
         table.add_row(name, columns, str(path))

@@ -9,11 +9,11 @@ import click
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.runmpc import follow
 from participant.cli.shown import machine_form, name_of, print_end, print_jobs
-from participant.control import find_job
-from participant.home import Home
-from participant.local import Answer, NotRunningError, ask_once
+from participant.home.folder import Home
 from participant.protocol.model import PartyJob
-from participant.summary import summary
+from participant.service.control import find_job
+from participant.service.local import Answer, NotRunningError, ask_once
+from participant.service.summary import summary
 from shared.cli import ExitCode, json_option
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import click
 
-from participant import presence, secret_file
 from participant.cli.app import PROGRAM, App, given_password, password_options, say
 from participant.config import settings_text
 from participant.dataplane.addresses import split_address
-from participant.home import Home
+from participant.home import secret_file
+from participant.home.folder import Home
 from participant.protocol.identity import Identity
-from participant.registering import Application
-from participant.registering import register as register_now
-from participant.running import connect, context
+from participant.service import presence
+from participant.service.registering import Application
+from participant.service.registering import register as register_now
+from participant.service.running import connect, context
 from shared import token as tokens
 from shared.crypto.derivation import fingerprint_text
 from shared.errors import ConfigError

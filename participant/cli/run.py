@@ -9,8 +9,8 @@ import click
 
 from participant.cli.app import PROGRAM, App, password_for, password_options
 from participant.cli.register import enrol, read_token
-from participant.home import Home
-from participant.running import serve_until_signal
+from participant.home.folder import Home
+from participant.service.running import serve_until_signal
 from shared.errors import ConfigError
 
 

@@ -11,17 +11,17 @@ import click
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.shown import machine_form, name_of, print_end, progress_line
 from participant.columns import Missing
-from participant.control import request_of
 from participant.engines import registry as engines
-from participant.home import Home
-from participant.local import Answer, Request, ask
-from participant.question import (
+from participant.home.folder import Home
+from participant.service.control import request_of
+from participant.service.local import Answer, Request, ask
+from participant.service.question import (
     DEFAULT_ENGINE,
     DEFAULT_SERVERS,
     Question,
     check_question,
 )
-from participant.running import control_process, is_running, start_in_background
+from participant.service.running import control_process, is_running, start_in_background
 from participant.statistics import registry
 from participant.statistics.params import DEFAULT_FIXP, MAX_FIXP, MIN_FIXP, Params
 from shared.cli import ExitCode, json_option

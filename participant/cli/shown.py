@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from participant.local import Answer
+from participant.service.local import Answer
 from shared.cli import ExitCode
 from shared.codec import Value
 from shared.errors import ConfigError

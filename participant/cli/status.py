@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from participant.cli.app import App
-from participant.local import ask_once
+from participant.service.local import ask_once
 from shared.cli import ExitCode, json_option
 
 

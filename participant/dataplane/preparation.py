@@ -12,7 +12,7 @@ from typing import Final
 from participant.columns import Columns
 from participant.dataplane.ipc import Prepare, Prepared, PrepareFailed, ToControl
 from participant.dataplane.order import Question, read_question
-from participant.datasets import read_columns
+from participant.datasets.tables import read_columns
 from shared.errors import FrameworkError, RefusalCode, RefusedError
 from shared.messages.wire import MAX_TEXT
 from shared.names import JobId

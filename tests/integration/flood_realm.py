@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from manager.broker.access import BrokerAccess
-from manager.keys import load_keys
-from manager.realm import KEY_FILE
+from manager.realm.founding import KEY_FILE
+from manager.realm.keys import load_keys
 from shared.clock import SystemClock, to_ms
 from shared.messages import AsReply, RegistrationDone, RegistrationReply
 from shared.names import Io, Role

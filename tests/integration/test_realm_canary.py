@@ -21,7 +21,7 @@ import pytest
 from manager.broker.credentials import load_credentials
 from manager.cli.opening import open_keys
 from manager.config import load_settings
-from participant.home import Home
+from participant.home.folder import Home
 from participant.statistics.exact import sum_grid_bits
 from participant.statistics.params import DEFAULT_FIXP
 from shared import token as tokens

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from manager.config import ManagerSettings
 from participant.config import ParticipantSettings
-from participant.policy import PolicyFile
+from participant.home.policy import PolicyFile
 from shared import messages
 from shared.envelope import DropReason, Header
 from shared.errors import ErrorCode, FailureCode, RefusalCode

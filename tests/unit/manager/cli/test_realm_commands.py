@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from manager.cli.main import PROGRAM, manager
-from manager.realm import KEY_FILE, init_realm
+from manager.realm.founding import KEY_FILE, init_realm
 from manager.store.records import CommandKind
 from manager.store.store import Store
 from shared.cli import ExitCode, run
 from shared.names import Io, Role
 from tests.manager_realm import REALM, START, ManagerRealm, stream
-from tests.unit.manager.test_keys import CHEAP
+from tests.unit.manager.realm.test_keys import CHEAP
 
 Command = Callable[..., int]
 

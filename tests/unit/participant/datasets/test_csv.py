@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from participant import csv_table
 from participant.columns import Missing
-from participant.datasets import columns, open_dataset, read_columns
+from participant.datasets import csv_table
+from participant.datasets.tables import columns, open_dataset, read_columns
 from shared.errors import RefusalCode, RefusedError
 
 

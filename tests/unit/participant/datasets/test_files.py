@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from participant import numpy_table
 from participant.columns import Missing
-from participant.datasets import columns, read_columns
+from participant.datasets import numpy_table
+from participant.datasets.tables import columns, read_columns
 from shared.errors import RefusalCode, RefusedError
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from participant.columns import Missing
-from participant.datasets import columns, read_columns
+from participant.datasets.tables import columns, read_columns
 from participant.statistics.base import Result
 from participant.statistics.params import parse_params
 from participant.statistics.registry import checked, names

@@ -1,0 +1,1 @@
+"""A realm as its operator makes it: its keys, its descriptor, private files."""

@@ -1,0 +1,1 @@
+"""The running manager: deliveries in, one transaction each, answers out."""

@@ -1,0 +1,1 @@
+"""Tables in files, and the columns that a job needs of them."""

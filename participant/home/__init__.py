@@ -1,0 +1,1 @@
+"""One identity's folder: keys, journal, policy, datasets."""
