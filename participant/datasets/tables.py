@@ -17,7 +17,6 @@ from participant.columns import Columns, FloatColumn, Missing, without_gaps
 from participant.datasets import csv_table, numpy_table
 from shared.errors import RefusalCode, RefusedError
 
-
 _Identity = tuple[int, int, int, int]
 """Device, inode, size and time of the last change."""
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from participant.columns import Missing
 from participant.protocol.model import OVER
-from participant.question import Question
+from participant.service.question import Question
 from participant.statistics.params import Params
 from shared.names import JobId
 from shared.transport.memory import Faults

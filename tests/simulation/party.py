@@ -9,9 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
-from participant.journal import StoredJob, _job, _stored
-from participant.orders import start_order
-from participant.outbox import Letter
+from participant.home.journal import StoredJob, _job, _stored
 from participant.protocol import as_exchange
 from participant.protocol.as_exchange import Sessions, TlsRequest
 from participant.protocol.consent import Policy, Rules
@@ -33,8 +31,10 @@ from participant.protocol.model import (
     SessionBegan,
     Stop,
 )
-from participant.question import Question, check_spec, make_request
-from participant.session import Mail
+from participant.service.orders import start_order
+from participant.service.outbox import Letter
+from participant.service.question import Question, check_spec, make_request
+from participant.service.session import Mail
 from shared.clock import to_ms
 from shared.crypto.certificates import TlsKey
 from shared.errors import ErrorCode, RemoteProtocolError

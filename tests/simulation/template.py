@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
-from manager.keys import ManagerKeys
+from manager.realm.keys import ManagerKeys
 from manager.store.store import Store
 from participant.protocol.identity import BrokerLogin, Identity
 from participant.protocol.trust import check_descriptor
