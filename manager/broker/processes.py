@@ -14,6 +14,7 @@ from pathlib import Path
 
 _POLL_SECONDS = 0.05
 _KILL_PATIENCE = timedelta(seconds=10)
+_ENDED_STATES = frozenset("ZXx")
 
 # The shell leaves at once, so the program belongs to init and leaves no zombie here.
 _DETACH = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
@@ -44,7 +45,11 @@ def spawn_detached(
 
 
 def arguments_of(pid: int) -> tuple[str, ...]:
-    """Return a live process' arguments; none for one that is gone or a zombie."""
+    """Return a process' arguments; none for one that is gone or a zombie.
+
+    None, too, for one that is just being replaced by another program (``execve``),
+    so that this cannot tell whether a process is alive.
+    """
     try:
         content = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -54,7 +59,13 @@ def arguments_of(pid: int) -> tuple[str, ...]:
 
 def is_alive(pid: int) -> bool:
     """Say whether the process runs (a zombie does not)."""
-    return bool(arguments_of(pid))
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    # The state follows the name, which stands in brackets and may hold some.
+    state = fields.rpartition(")")[2].split()[0]
+    return state not in _ENDED_STATES
 
 
 def wait_until_gone(pid: int, patience: timedelta) -> bool:
