@@ -170,9 +170,9 @@ class LiveRealm(Cluster):
     def stop(self) -> None:
         """End everything, the commands of a test that failed too."""
         for process in self._commands:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+            with process:  # closes its pipes, of one that nobody waited for too
+                if process.poll() is None:
+                    process.kill()
         super().stop()
 
     # ---- processes ----

@@ -35,6 +35,7 @@ class Recorder:
         assert self._process.stdout is not None
         self.sees_everything = self._process.stdout.readline() == "recording\n"
         if not self.sees_everything:
+            self._process.communicate()
             self.relay = Relay(path)
 
     def stop(self) -> None:
