@@ -62,13 +62,13 @@ class Terminal:
         """Type a line, with Enter."""
         self.press(f"{line}\r")
 
-    def until(self, *texts: str) -> str:
+    def until(self, *texts: str, seconds: float = PATIENCE) -> str:
         """Wait until one of these appears; return what appeared since the last call.
 
         Raises:
             AssertionError: none does in time.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + seconds
         while True:
             news = self._seen[self._from :]
             found = [
@@ -81,6 +81,20 @@ class Terminal:
                 return news[: min(found)].decode(errors="replace")
             if time.monotonic() > deadline or not self._read(deadline):
                 raise AssertionError(f"{texts} did not appear: {self.text}")
+
+    def interrupt(self, text: str) -> str:
+        """Press Ctrl-C, again each second, until this appears; return as ``until``.
+
+        A key that comes just before the program waits for keys is lost to it.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.press(CTRL_C)
+            try:
+                return self.until(text, seconds=1.0)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
 
     def end(self) -> int:
         """Wait until the program has ended and return its exit code."""

@@ -35,9 +35,14 @@ def candidates(group: click.Group, app: App, before: str, text: str) -> list[str
     Returns:
         Whole words, each with a space behind it unless it is a folder.
     """
-    words = _words(before)
+    try:
+        words = shlex.split(before)
+    except ValueError:  # within a quotation anything may follow
+        return []
     if words[:1] == [PROGRAM]:
         del words[0]
+    if words and words[0] not in group.list_commands(click.Context(group)):
+        return []
     if words and words[-1].startswith("--"):
         words[-1] = words[-1].removesuffix("=")
     shell = ShellComplete(group, {"obj": app}, PROGRAM, "")
@@ -51,14 +56,6 @@ def candidates(group: click.Group, app: App, before: str, text: str) -> list[str
         else:
             found.append(f"{item.value} ")
     return found
-
-
-def _words(before: str) -> list[str]:
-    """Return the words of a line; within an open quotation there are none."""
-    try:
-        return shlex.split(before)
-    except ValueError:
-        return []
 
 
 def _files(text: str) -> list[str]:

@@ -109,8 +109,13 @@ def leave(session: Session) -> None:
     session.is_over = True
 
 
+def _command_names(context: click.Context, _: click.Parameter, start: str) -> list[str]:
+    names = prompt_commands.list_commands(context)
+    return [name for name in names if name.startswith(start)]
+
+
 @click.command("help")
-@click.argument("command", nargs=-1)
+@click.argument("command", nargs=-1, shell_complete=_command_names)
 @click.pass_context
 def show_help(context: click.Context, command: tuple[str, ...]) -> None:
     """List the commands, or tell about one."""

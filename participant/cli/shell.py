@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from io import TextIOWrapper
 from types import FrameType
 
 import click
@@ -37,6 +38,8 @@ def shell(app: App) -> int:
     command that failed, 0 if none did; on a terminal it is 0.
     """
     session = Session(app)
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # as arguments are read
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if app.identity is not None:
         session.use(app.path)
@@ -60,9 +63,6 @@ def converse(session: Session, read: ReadLine, *, is_terminal: bool) -> int:
             if is_terminal:
                 click.echo(err=True)
             break
-        except UnicodeDecodeError:
-            print_error(PROGRAM, "the line is not text", "type it in UTF-8")
-            code = ExitCode.USAGE
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
         if code == ExitCode.INTERRUPTED:
@@ -91,7 +91,8 @@ def perform(session: Session, line: str) -> int:
         del words[0]  # as hints and the documentation write it
     if not words:
         return ExitCode.DONE
-    if words[0] in prompt_commands.list_commands(_context()) or words[0][0:1] == "-":
+    known = prompt_commands.list_commands(click.Context(prompt_commands))
+    if words[0] in known or words[0].startswith("-"):
         return run(prompt_commands, PROGRAM, words, session)
     print_error(PROGRAM, *_unknown(words[0]))
     return ExitCode.USAGE
@@ -107,10 +108,6 @@ def _unknown(word: str) -> tuple[str, str]:
             "connect stays connected here; help lists the commands",
         )
     return f"there is no command {word!r}", "help lists the commands"
-
-
-def _context() -> click.Context:
-    return click.Context(prompt_commands)
 
 
 def _terminal(session: Session) -> ReadLine:
