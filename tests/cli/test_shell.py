@@ -1,71 +1,20 @@
 """The prompt, as far as it goes without a realm: lines, keys, errors, identities."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from participant.home.folder import Home
-from shared.names import Io, Role
-from tests.participant_world import World
-from tests.terminal import CTRL_D, TAB, UP, Terminal
+from tests.person import Person
+from tests.terminal import CTRL_D, TAB, UP
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = (sys.executable, "-m", "participant")
+pytestmark = pytest.mark.slow
+
 TOKEN = "mpxe1.AAAA.BBBB"
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A user of the program, with a home folder of their own."""
-
-    folder: Path
-
-    @property
-    def home(self) -> Path:
-        """The default home of the program."""
-        return self.folder / ".mpc" / "participant"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What the program sees of it."""
-        kept = {name: os.environ[name] for name in os.environ if name[:4] != "MPC_"}
-        return {**kept, "HOME": str(self.folder), "PYTHONPATH": str(ROOT)}
-
-    def run(self, *arguments: str, feed: str = "") -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
-        return subprocess.run(
-            [*PROGRAM, *arguments],
-            input=feed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=self.environment,
-        )
-
-    def sit_down(self, *arguments: str) -> Terminal:
-        """Start the prompt on a terminal."""
-        return Terminal([*PROGRAM, *arguments, "shell"], self.environment)
-
-    def history(self) -> str:
-        """Return what the prompt has kept of what was typed."""
-        return (self.home / "shell.history").read_text()
-
-    def join(self, folder: str, name: str, password: bytes | None = None) -> None:
-        """Have an identity, as a registration leaves it."""
-        home = Home(self.home / folder)
-        identity = World().join(name, Role.CLIENT, Io.OUTPUT).identity
-        home.write_card(identity)
-        home.key_file(password).save(identity)
 
 
 @pytest.fixture
@@ -322,3 +271,15 @@ def test_piped_commands_name_the_identity_once(person: Person) -> None:
     assert unsaid.stderr.count("2 identities are registered here") == 1
     assert unsaid.stderr.count("the key file has a password and none was given") == 2
     assert (said.returncode, said.stdout) == (0, "[]\n")
+
+
+def test_a_password_that_is_wrong_is_told_at_once(person: Person) -> None:
+    """Not as a control process that does not come up; none is started."""
+    person.join("", "Locked001", password=b"correct horse")
+    wrong = person.folder / "wrong"
+    wrong.write_text("incorrect\n")
+    done = person.run("shell", feed=f"connect --password-file {wrong}\n")
+
+    assert done.returncode == 3
+    assert "identity.key" in done.stderr
+    assert not (person.home / "control.log").exists()
