@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from participant.home.folder import Home
@@ -39,7 +39,7 @@ class Person:
             input=feed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
             env=self.environment,
         )
@@ -53,8 +53,10 @@ class Person:
         return (self.home / "shell.history").read_text()
 
     def join(self, folder: str, name: str, password: bytes | None = None) -> None:
-        """Have an identity, as a registration leaves it."""
+        """Have an identity, as a registration leaves it; its broker is away."""
         home = Home(self.home / folder)
         identity = World().join(name, Role.CLIENT, Io.OUTPUT).identity
+        nowhere = replace(identity.broker, url="amqp://127.0.0.1:1")
+        identity = replace(identity, broker=nowhere)
         home.write_card(identity)
         home.key_file(password).save(identity)

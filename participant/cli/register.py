@@ -131,7 +131,7 @@ def enrol(
     attributes: dict[str, str] | None = None,
     broker_ca: str | None = None,
 ) -> Identity:
-    """Register with a token and say who it became.
+    """Register with a token and say in which realm.
 
     Raises:
         FrameworkError: why not; the same token may be tried again.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from participant.cli.app import PROGRAM, App, password_for, password_options
+from participant.cli.app import PROGRAM, App, password_for, password_options, say
 from participant.cli.register import enrol, read_token
 from participant.home.folder import Home
 from participant.service.running import serve_until_signal
@@ -81,4 +81,5 @@ def _offer_registration(home: Home) -> None:
     )
     if answer.strip().lower() not in {"y", "yes"}:
         raise click.Abort
-    enrol(home, read_token(None), None)
+    identity = enrol(home, read_token(None), None)
+    say(f"registered as {identity.principal}")

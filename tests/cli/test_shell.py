@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.realm_fixture import until
 from tests.person import Person
-from tests.terminal import CTRL_D, TAB, UP
+from tests.terminal import CTRL_C, CTRL_D, TAB, UP
 
 pytestmark = pytest.mark.slow
 
@@ -283,3 +284,30 @@ def test_a_password_that_is_wrong_is_told_at_once(person: Person) -> None:
     assert done.returncode == 3
     assert "identity.key" in done.stderr
     assert not (person.home / "control.log").exists()
+
+
+def test_ctrl_c_gives_connecting_up(person: Person) -> None:
+    """What it started has ended when the prompt comes back."""
+    person.join("", "Analytics001")
+    log = person.home / "control.log"
+    with person.sit_down() as terminal:
+        terminal.until("Analytics001> ")
+        terminal.enter("connect")
+        until(lambda: log.exists() and "broker not reached" in log.read_text(), "a try")
+        terminal.press(CTRL_C)
+        terminal.until("Analytics001> ")
+        terminal.enter("identities --json")
+        listed = terminal.until("Analytics001> ")
+
+    assert '"is_running": false' in listed
+    assert "Traceback" not in terminal.text
+
+
+def test_a_broker_that_is_away_is_an_error(person: Person) -> None:
+    """After some patience; the exit code is that of any command that wants it."""
+    person.join("", "Analytics001")
+    done = person.run("shell", feed="connect\nidentities --json\n")
+
+    assert done.returncode == 4
+    assert "error: no broker answers at 127.0.0.1:1" in done.stderr
+    assert '"is_running": false' in done.stdout

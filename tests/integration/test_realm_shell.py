@@ -94,6 +94,7 @@ def test_ctrl_c_leaves_a_job_and_keeps_the_prompt(
         terminal.until("mpc> ")
         terminal.enter(f"register --token-file {token}")
         terminal.until("Hasty001> ")
+        (person.home / "identity.json").unlink()  # as in a home from before
         terminal.enter("connect")
         terminal.until("Hasty001> ")
         with held(live.data_pid("server1")):
