@@ -30,7 +30,7 @@ def shell(app: App) -> int:
 
     Commands are those of the command line, without the program's name; ``help``
     lists them. After ``connect``, a consumer stays connected until ``exit``. Ctrl-C
-    stops waiting for a command and leaves the prompt, Ctrl-D is ``exit``. A
+    stops waiting for a command and gives the prompt back, Ctrl-D is ``exit``. A
     command that fails prints its error, and the prompt goes on.
 
     Without a terminal, commands are read from stdin, one a line; empty lines and
@@ -45,7 +45,8 @@ def shell(app: App) -> int:
         session.use(app.path)
     read = _terminal(session) if is_terminal else _piped
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, partial(_end, session))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, partial(_end, session))
     try:
         code = converse(session, read, is_terminal=is_terminal)
     finally:
