@@ -42,6 +42,17 @@ class ParticipantSettings(Settings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+def named_home(flag: Path | None) -> Path | None:
+    """Return the folder that ``--home`` or else ``MPC_HOME`` names, made absolute."""
+    wanted = flag or environment_of(ParticipantSettings).get("home")
+    return None if wanted is None else absolute(Path(str(wanted)))
+
+
+def absolute(path: Path) -> Path:
+    """Return a path from the root on, with ``~`` resolved."""
+    return path.expanduser().absolute()
+
+
 def load_settings(
     flags: Mapping[str, object], config: Path | None = None
 ) -> ParticipantSettings:
@@ -54,8 +65,9 @@ def load_settings(
     Raises:
         ConfigError: a setting is unknown or not valid.
     """
-    wanted = flags.get("home") or environment_of(ParticipantSettings).get("home")
-    home = Path(str(wanted or DEFAULT_HOME)).expanduser().absolute()
+    flag = flags.get("home")
+    named = named_home(None if flag is None else Path(str(flag)))
+    home = named or absolute(DEFAULT_HOME)
     return load(
         ParticipantSettings,
         {**flags, "home": home},

@@ -106,7 +106,10 @@ def print_error(program: str, message: str, hint: str | None = None) -> None:
 
 
 def run(
-    command: click.Command, program: str, arguments: Sequence[str] | None = None
+    command: click.Command,
+    program: str,
+    arguments: Sequence[str] | None = None,
+    obj: object = None,
 ) -> int:
     """Run a program's command line and return its exit code.
 
@@ -118,12 +121,14 @@ def run(
         command: the program's group.
         program: its name, as users type it.
         arguments: those of the process unless given.
+        obj: what ``click.pass_obj`` hands to commands, unless the group sets it.
     """
     try:
         answer: object = command.main(
             args=None if arguments is None else list(arguments),
             prog_name=program,
             standalone_mode=False,
+            obj=obj,
         )
         sys.stdout.flush()
     except FrameworkError as error:

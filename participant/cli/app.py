@@ -3,14 +3,14 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from participant.config import ParticipantSettings
+from participant.config import ParticipantSettings, load_settings
 from participant.home.folder import Home
+from participant.home.identities import Place
 from shared.errors import ConfigError
 
 PROGRAM = "mpc-participant"
@@ -19,18 +19,74 @@ MAX_SECRET_BYTES = 4096
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
 
-@dataclass(frozen=True, slots=True)
 class App:
-    """One call of the program."""
+    """One call of the program, or one prompt: who is meant, and under which settings.
 
-    settings: ParticipantSettings
-    log_level: str | None
+    Nothing is read before a command needs it, so that ``--help`` always works.
+
+    Args:
+        place: where identities are.
+        identity: the name or number that was said, if one was.
+        config: the settings file that was named, if one was.
+        log_level: that was said, if one was.
+    """
+
+    next_step = f"{PROGRAM} run"
+    """What somebody who has just registered does next."""
+
+    def __init__(
+        self,
+        place: Place,
+        identity: str | None,
+        config: Path | None,
+        log_level: str | None,
+    ) -> None:
+        self.place = place
+        self.identity = identity
+        self.config = config
+        self.log_level = log_level
+        self._path: Path | None = None
+
+    @property
+    def settings(self) -> ParticipantSettings:
+        """The settings of the identity that is meant.
+
+        Raises:
+            ConfigError: several could be, or a setting is not valid.
+        """
+        flags = {"home": self.path, "log_level": self.log_level}
+        return load_settings(flags, self.config)
+
+    @property
+    def path(self) -> Path:
+        """The folder of the identity that is meant.
+
+        Raises:
+            ConfigError: several could be, or there is none of that name.
+        """
+        return self._path or self.place.choose(self.identity)
+
+    def use(self, path: Path) -> None:
+        """Mean the identity in this folder from now on."""
+        self._path = path
+
+    def new_home(self) -> Home:
+        """Return the folder for a new identity.
+
+        Raises:
+            ConfigError: an identity was named, or the folder cannot be used.
+        """
+        if self.identity is not None:
+            raise ConfigError(
+                "a new identity has no name or number yet", "leave --identity out"
+            )
+        return Home(self.place.place_for_new())
 
     def home(self) -> Home:
         """Return the identity's folder, made if it is not there.
 
         Raises:
-            ConfigError: it cannot be used.
+            ConfigError: it cannot be used, or several could be meant.
         """
         return Home(self.settings.home)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from participant.cli.app import App, say
+from participant.cli.completion import own_datasets
 from participant.datasets import tables
 from participant.home import dataset_list
 from participant.home.folder import Home
@@ -61,7 +62,7 @@ def list_datasets(app: App, as_json: bool) -> None:
 
 
 @dataset.command()
-@click.argument("name")
+@click.argument("name", shell_complete=own_datasets)
 @click.pass_obj
 def remove(app: App, name: str) -> None:
     """Offer dataset NAME no more; its file stays."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from participant.cli.app import App, password_for, password_options, say
+from participant.cli.completion import job_names
 from participant.cli.runmpc import follow
 from participant.cli.shown import machine_form, name_of, print_end, print_jobs
-from participant.home.folder import Home
-from participant.protocol.model import PartyJob
 from participant.service.control import find_job
+from participant.service.job_list import kept_jobs, running_jobs
 from participant.service.local import Answer, NotRunningError, ask_once
 from participant.service.summary import summary
 from shared.cli import ExitCode, json_option
@@ -27,11 +27,10 @@ def jobs(
     """List the jobs that this participant asked for."""
     home = app.registered_home()
     try:
-        listed = asyncio.run(ask_once(home, {"op": "jobs"})).get("jobs")
-        found = [j for j in listed if isinstance(j, dict)] if listed else []  # type: ignore[union-attr]  # a list, by the socket's contract
+        found = asyncio.run(running_jobs(home))
     except NotRunningError:
         password = password_for(home, password_file, password_fd)
-        found = [summary(job) for job in _kept(home, password)]
+        found = [summary(job) for job in kept_jobs(home, password)]
     if as_json:
         click.echo(json.dumps([_entry(job) for job in found]))
     else:
@@ -39,7 +38,7 @@ def jobs(
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 @json_option
 @password_options
 @click.pass_obj
@@ -57,14 +56,14 @@ def result(
         asyncio.run(ask_once(home, {"op": "status"}))
     except NotRunningError:
         password = password_for(home, password_file, password_fd)
-        answer = summary(find_job(_kept(home, password), job))
+        answer = summary(find_job(kept_jobs(home, password), job))
         if answer["is_over"]:
             return print_end(answer, as_json=as_json)
     return follow(app, home, password, {"op": "result", "job": job}, as_json=as_json)
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 @click.pass_obj
 def cancel(app: App, job: str) -> int:
     """Give JOB up; the manager ends it at all parties."""
@@ -75,12 +74,6 @@ def cancel(app: App, job: str) -> int:
     else:
         say(f"asked the manager to end {name_of(answer)}")
     return ExitCode.DONE
-
-
-def _kept(home: Home, password: bytes | None) -> list[PartyJob]:
-    """Return the jobs in the journal; no control process runs."""
-    identity = home.key_file(password).load()
-    return [job for job in home.journal(identity).read() if job.time_of("requested")]
 
 
 def _entry(job: Answer) -> dict[str, object]:

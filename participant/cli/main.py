@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from participant.cli.app import PROGRAM, App
-from participant.config import load_settings
+from participant.config import DEFAULT_HOME, absolute, named_home
+from participant.home.identities import Place
 from shared import log
 from shared.cli import (
     LazyGroup,
@@ -30,6 +31,8 @@ COMMANDS = {
     "result": "participant.cli.jobs:result",
     "cancel": "participant.cli.jobs:cancel",
     "status": "participant.cli.status:status",
+    "identities": "participant.cli.identities:identities",
+    "shell": "participant.cli.shell:shell",
 }
 
 
@@ -39,6 +42,11 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @home_option
+@click.option(
+    "--identity",
+    metavar="NAME",
+    help="Which one, by name or number, where several are registered.",
+)
 @config_option
 @log_level_option
 @version_option
@@ -46,18 +54,21 @@ COMMANDS = {
 def participant(
     context: click.Context,
     home: Path | None,
+    identity: str | None,
     config: Path | None,
     log_level: str | None,
 ) -> None:
     """Take part in secure computations: give data, compute, or ask.
 
     Start with ``register``, then ``run``. A data owner says what it offers with
-    ``dataset add``; a consumer asks with ``runmpc``.
+    ``dataset add``; a consumer asks with ``runmpc``. ``shell`` is a prompt for all
+    of it. The default home takes several identities; the name of the only one can
+    be left out.
     """
-    settings = load_settings({"home": home, "log_level": log_level}, config)
-    is_daemon = context.invoked_subcommand == "run"
-    log.configure(settings.log_level if is_daemon or log_level else COMMAND_LOG_LEVEL)
-    context.obj = App(settings, log_level)
+    log.configure(log_level or COMMAND_LOG_LEVEL)
+    named = named_home(home)
+    place = Place(named or absolute(DEFAULT_HOME), is_named=named is not None)
+    context.obj = App(place, identity, config, log_level)
 
 
 def main() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
-from participant.cli.app import PROGRAM, App, given_password, password_options, say
+from participant.cli.app import App, given_password, password_options, say
 from participant.config import settings_text
 from participant.dataplane.addresses import split_address
 from participant.home import secret_file
 from participant.home.folder import Home
+from participant.home.identities import FIRST
 from participant.protocol.identity import Identity
 from participant.service import presence
 from participant.service.registering import Application
@@ -88,9 +89,10 @@ def register(
     """Register a new participant with a token, and print its name.
 
     Without --token-file the token is asked for on the terminal. With a password the
-    key file is useless to whoever copies it; ``run`` then asks for the password.
+    key file is useless to whoever copies it; ``run`` then asks for the password. A
+    default home that has an identity already takes the new one beside it.
     """
-    home = app.home()
+    home = app.new_home()
     password = given_password(password_file, password_fd)
     if asks_password and password is None:
         password = _new_password()
@@ -111,6 +113,11 @@ def register(
         if home.settings_path.exists():
             text = _without(home.settings_path.read_text(), ("listen", "advertise"))
         secret_file.write(home.settings_path, (kept + text).encode())
+    app.use(home.path)
+    number = app.place.number_of(home.path)
+    if number > FIRST:
+        say(f"this is identity {number}: --identity {identity.principal}")
+    say(f"registered as {identity.principal}; next: {app.next_step}")
     click.echo(identity.principal)
 
 
@@ -124,7 +131,7 @@ def enrol(
     attributes: dict[str, str] | None = None,
     broker_ca: str | None = None,
 ) -> Identity:
-    """Register with a token and say who it became.
+    """Register with a token and say in which realm.
 
     Raises:
         FrameworkError: why not; the same token may be tried again.
@@ -156,7 +163,6 @@ def enrol(
         )
     say(f"realm {identity.realm.name}, fingerprint:")
     say(f"  {fingerprint_text(identity.realm.fingerprint)}")
-    say(f"registered as {identity.principal}; next: {PROGRAM} run")
     return identity
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from participant.cli.app import PROGRAM, App, password_for, password_options
+from participant.cli.app import PROGRAM, App, password_for, password_options, say
 from participant.cli.register import enrol, read_token
 from participant.home.folder import Home
 from participant.service.running import serve_until_signal
+from shared import log
 from shared.errors import ConfigError
 
 
@@ -62,6 +63,7 @@ def run_participant(
     if not home.is_registered:
         _offer_registration(home)
     settings = app.settings.model_copy(update=_Flags(listen, advertise, slots).given())
+    log.configure(settings.log_level)
     password = password_for(home, password_file, password_fd)
     asyncio.run(serve_until_signal(home, settings, password))
 
@@ -79,4 +81,5 @@ def _offer_registration(home: Home) -> None:
     )
     if answer.strip().lower() not in {"y", "yes"}:
         raise click.Abort
-    enrol(home, read_token(None), None)
+    identity = enrol(home, read_token(None), None)
+    say(f"registered as {identity.principal}")

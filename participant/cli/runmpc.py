@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 
 from participant.cli.app import App, password_for, password_options, say
+from participant.cli.completion import asked_datasets, statistics
 from participant.cli.shown import machine_form, name_of, print_end, progress_line
 from participant.columns import Missing
 from participant.engines import registry as engines
 from participant.home.folder import Home
+from participant.service.background import start_in_background
 from participant.service.control import request_of
 from participant.service.local import Answer, Request, ask
 from participant.service.question import (
@@ -21,7 +23,7 @@ from participant.service.question import (
     Question,
     check_question,
 )
-from participant.service.running import control_process, is_running, start_in_background
+from participant.service.running import control_process, is_running
 from participant.statistics import registry
 from participant.statistics.params import DEFAULT_FIXP, MAX_FIXP, MIN_FIXP, Params
 from shared.cli import ExitCode, json_option
@@ -45,9 +47,16 @@ class Seen:
     "--statistic",
     required=True,
     metavar="NAME",
+    shell_complete=statistics,
     help=f"One of {', '.join(registry.names())}.",
 )
-@click.option("--dataset", required=True, metavar="NAME", help="Of every source.")
+@click.option(
+    "--dataset",
+    required=True,
+    metavar="NAME",
+    shell_complete=asked_datasets,
+    help="Of every source.",
+)
 @click.option(
     "--column", "columns", multiple=True, metavar="NAME", help="May be repeated."
 )

@@ -4,6 +4,7 @@ One home is one identity, and one control process at a time works in it.
 """
 
 import fcntl
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ from participant.protocol.consent import Policy
 from participant.protocol.identity import Identity
 from shared.errors import ConfigError
 
-DEFAULT_HOME = Path("~/.mpc/participant")
+KEY_NAME = "identity.key"
+CARD_NAME = "identity.json"
 
 
 class BusyError(ConfigError):
@@ -41,7 +43,12 @@ class Home:
     @property
     def key_path(self) -> Path:
         """The identity's key file."""
-        return self.path / "identity.key"
+        return self.path / KEY_NAME
+
+    @property
+    def card_path(self) -> Path:
+        """Who lives here, readable while the key file is sealed."""
+        return self.path / CARD_NAME
 
     @property
     def enrolment_path(self) -> Path:
@@ -101,6 +108,20 @@ class Home:
     def enrolment_file(self, password: bytes | None) -> KeyFile:
         """Return the key file of a registration under way."""
         return KeyFile(self.enrolment_path, password)
+
+    def write_card(self, identity: Identity) -> None:
+        """Write down whose home this is; nothing of it is secret.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        card = {
+            "principal": identity.principal,
+            "role": identity.role.value,
+            "io": identity.io.value if identity.io else None,
+            "realm": identity.realm.name,
+        }
+        secret_file.write(self.card_path, f"{json.dumps(card)}\n".encode())
 
     def journal(self, identity: Identity) -> Journal:
         """Return the journal, which this identity's key opens."""

@@ -170,7 +170,7 @@ async def ask(home: Home, request: Request) -> AsyncIterator[Answer]:
     except (OSError, TimeoutError) as error:
         raise NotRunningError(
             f"no control process runs in {home.path}",
-            "start one: mpc-participant run",
+            "start one: mpc-participant run, or connect at a prompt",
         ) from error
     try:
         await _write(writer, request)

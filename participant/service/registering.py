@@ -109,6 +109,7 @@ async def register(
         identity = await desk.enrol()
     finally:
         await desk.transport.close()
+    home.write_card(identity)  # first: whoever has a key file has a card
     home.key_file(password).save(identity)
     await complete(home, identity, password, connect, context)
     return identity

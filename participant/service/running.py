@@ -4,14 +4,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
-import participant
 from participant.config import ParticipantSettings
 from participant.dataplane.client import DataProcess
 from participant.home.folder import Home
@@ -20,7 +16,7 @@ from participant.service.control import Control
 from participant.service.control_process import ControlProcess
 from participant.service.local import LocalServer, NotRunningError, ask_once
 from shared.clock import SystemClock
-from shared.errors import ConfigError, TransportError
+from shared.errors import TransportError
 from shared.protocol.machine import Context
 from shared.transport.amqp import AmqpTransport
 from shared.transport.authority import context_for
@@ -30,8 +26,6 @@ PATIENCE = timedelta(seconds=15)
 """How long a single command tries to reach the broker."""
 END_TIMEOUT = timedelta(seconds=10)
 """How long the end of a control process inside a command may take."""
-READY_TIMEOUT = timedelta(seconds=20)
-"""How long a control process in the background may take to listen."""
 
 
 def context() -> Context:
@@ -74,6 +68,8 @@ async def serve(
     with home.lock():
         key_file = home.key_file(password)
         identity = await asyncio.to_thread(key_file.load)
+        if not home.card_path.exists():
+            home.write_card(identity)
         process = ControlProcess(
             home,
             key_file,
@@ -175,55 +171,3 @@ async def is_running(home: Home) -> bool:
     except NotRunningError:
         return False
     return True
-
-
-async def start_in_background(home: Home, arguments: list[str]) -> None:
-    """Start a control process that outlives this one, unless one runs.
-
-    Args:
-        home: without a password; nobody could type it.
-        arguments: further ones for the program, before ``run``.
-
-    Raises:
-        ConfigError: it does not come up.
-    """
-    if await is_running(home):
-        return
-    if home.needs_password:
-        raise ConfigError(
-            "a control process in the background cannot ask for the password",
-            "start 'mpc-participant run --password-file FILE' yourself first",
-        )
-    root = str(Path(participant.__file__).parents[1])
-    with home.log_path.open("ab") as log:
-        process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own, short
-            [*_program(home), *arguments, "run"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": _path_with(root)},
-            start_new_session=True,
-        )
-    try:
-        async with asyncio.timeout(READY_TIMEOUT.total_seconds()):
-            while not await is_running(home):
-                if process.poll() is not None:
-                    raise _not_up(home)
-                await asyncio.sleep(0.1)
-    except TimeoutError as error:
-        raise _not_up(home) from error
-
-
-def _program(home: Home) -> list[str]:
-    return [sys.executable, "-P", "-m", "participant", "--home", str(home.path)]
-
-
-def _path_with(root: str) -> str:
-    inherited = os.environ.get("PYTHONPATH")
-    return root if not inherited else f"{root}{os.pathsep}{inherited}"
-
-
-def _not_up(home: Home) -> ConfigError:
-    return ConfigError(
-        "the control process does not come up", f"its log is {home.log_path}"
-    )

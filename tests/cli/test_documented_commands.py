@@ -9,15 +9,25 @@ import pytest
 
 from manager.cli.main import manager
 from participant.cli.main import participant
+from participant.cli.session import prompt_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS: dict[str, click.Command] = {
     "mpc-manager": manager,
     "mpc-participant": participant,
+    "mpc>": prompt_commands,
+    "Analytics001>": prompt_commands,
 }
-PAGES = ("README.md", "docs/operations.md", "docs/settings.md", "docs/protocol.md")
+PAGES = (
+    "README.md",
+    "docs/operations.md",
+    "docs/settings.md",
+    "docs/protocol.md",
+    "docs/shell.md",
+)
 
 _BLOCK = re.compile(r"^ {4}((?:mpc-manager|mpc-participant) .+)$", re.MULTILINE)
+_TYPED = re.compile(r"^((?:mpc|Analytics001)> .+)$", re.MULTILINE)
 _INLINE = re.compile(r"`(?:\.venv/bin/)?((?:mpc-manager|mpc-participant) [^`]+)`")
 
 
@@ -27,7 +37,8 @@ def shown() -> list[tuple[str, str]]:
     for page in PAGES:
         text = (ROOT / page).read_text()
         lines = [*_BLOCK.findall(text), *_INLINE.findall(text)]
-        found += [(page, re.split(r" [#>|] ?| {2,}", line)[0]) for line in lines]
+        found += [(page, re.split(r" [#<>|] ?| {2,}", line)[0]) for line in lines]
+        found += [(page, line) for line in _TYPED.findall(text)]
     return found
 
 
