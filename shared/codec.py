@@ -97,10 +97,11 @@ def decode_map(data: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, Value]:
 
 def _canonical(value: object, depth: int) -> object:
     """Return the value with every map's keys checked and sorted."""
-    if value is None or isinstance(value, bytes):
+    kind = type(value)
+    if value is None or kind is bytes:
         return value
     if isinstance(value, str):
-        return _text(value)
+        return value if kind is str and value.isascii() else _text(value)
     if isinstance(value, int):
         if not MIN_INT <= value <= MAX_INT:
             raise CodecError("an integer does not fit into 64 bits")
@@ -125,7 +126,7 @@ def _canonical_map(value: Mapping[object, object], depth: int) -> dict[str, obje
         if not isinstance(key, str):
             raise CodecError("a map's key is not text")
         entries[_text(key)] = _canonical(item, depth + 1)
-    return dict(sorted(entries.items()))
+    return {key: entries[key] for key in sorted(entries)}
 
 
 def _text(value: str) -> str:

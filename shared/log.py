@@ -29,6 +29,9 @@ def _plain(value: object) -> str:
     return str(value)
 
 
+_ENCODER = json.JSONEncoder(default=_plain, ensure_ascii=False)
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {
         name: value
@@ -55,7 +58,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=_plain, ensure_ascii=False)
+        return _ENCODER.encode(entry)
 
 
 class ConsoleFormatter(logging.Formatter):

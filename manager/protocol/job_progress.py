@@ -15,7 +15,7 @@ from manager.protocol.job_ending import (
     moment,
     with_error,
 )
-from manager.protocol.job_state import STAGES, JobParty, JobState, Moment
+from manager.protocol.job_state import PHASES, STAGES, JobParty, JobState, Moment
 from manager.protocol.model import JobEffect, MarkOffline, Start
 from shared.errors import ErrorCode, FailureCode
 from shared.messages import JobPhase, JobRefuse, JobReport, JobStage, Outcome
@@ -37,11 +37,18 @@ def report(
         return with_error(state, received, ErrorCode.JOB_STATE)
     if message.phase is JobPhase.FAILED:
         return _failed(state, party, message, around)
-    if party.has_reached(message.phase):
+    reached = [(each.phase, each.at) for each in message.earlier or ()]
+    changed = party
+    # By the party's clock, as far as that can be true.
+    started = state.time(Moment.STARTED) or 0
+    for phase, said in (*reached, (message.phase, message.at)):
+        if phase not in PHASES or _is_others(party, phase):
+            return Transition(state, (job_notices.forbidden(received),))
+        if not changed.has_reached(phase):
+            at = max(started, min(said, around.context.now_ms))
+            changed = replace(changed, phase=phase, times=(*changed.times, (phase, at)))
+    if changed == party:
         return Transition(state)
-    now_ms = around.context.now_ms
-    times = (*party.times, (message.phase, now_ms))
-    changed = replace(party, phase=message.phase, times=times)
     return _advance(state.with_party(changed), around)
 
 
@@ -142,7 +149,6 @@ def _failed(
 
 def _advance(state: JobState, around: Surroundings) -> Step:
     """Move the job on to what its parties' reports add up to."""
-    now_ms = around.context.now_ms
     servers = state.servers
     reached = (
         (JobStage.LINKED, Moment.READY, JobPhase.LINKED, state.parties),
@@ -152,18 +158,20 @@ def _advance(state: JobState, around: Surroundings) -> Step:
     effects: tuple[JobEffect, ...] = ()
     for stage, when, phase, parties in reached:
         if state.time(when) is None and all(p.has_reached(phase) for p in parties):
+            last = max(party.reached_at(phase) for party in parties)
             state = replace(state, stage=max(state.stage, stage, key=STAGES.index)).at(
-                when, now_ms
+                when, last
             )
             if stage is JobStage.COMPUTED:
                 effects = (
                     CancelTimer(DEADLINE_TIMER),
                     SetTimer(RESULT_TIMER, moment(state.result_exp)),
                 )
-    if not any(_has_result(party) for party in state.parties):
+    receivers = [party for party in state.parties if _has_result(party)]
+    if not receivers:
         return Transition(state, effects)
     if state.time(Moment.DONE) is None:
-        state = state.at(Moment.DONE, now_ms)
+        state = state.at(Moment.DONE, receivers[0].reached_at(JobPhase.DELIVERED))
     if all(state.time(when) is not None for _, when, *_ in reached):
         return delivered(state, around)
     if state.stage is JobStage.DELIVERED:

@@ -31,6 +31,7 @@ from shared.messages import (
     JobRequest,
     JobStage,
     Spec,
+    read_spec,
     unpack,
 )
 from shared.names import Fingerprint, JobId
@@ -59,7 +60,7 @@ def job_of(received: Received, fingerprint: Fingerprint) -> JobId | None:
     match message:
         case JobRequest():
             try:
-                chosen = unpack(Spec, message.spec).id
+                chosen = read_spec(message.spec).id
             except DecodeError:
                 return None
             return job_id(fingerprint, received.sender, chosen)
@@ -100,7 +101,7 @@ def request(
     if consumer is None:
         return _refused(received, ErrorCode.UNKNOWN_SESSION)
     try:
-        spec = unpack(Spec, message.spec)
+        spec = read_spec(message.spec)
         if spec.consumer != received.sender:
             return _refused(received, ErrorCode.FORBIDDEN)
         cert = unpack(CertificateBody, consumer.cert.c)

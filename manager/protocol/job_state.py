@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import StrEnum, unique
 
 from shared.errors import FailureCode
-from shared.messages import JobPhase, JobStage, JobSummary, Outcome, Spec, unpack
+from shared.messages import JobPhase, JobStage, JobSummary, Outcome, Spec, read_spec
 from shared.names import Duty, Fingerprint, JobId, MessageId, Principal, Realm, Role
 
 DEFAULT_OFFER_TIMEOUT = timedelta(seconds=5)
@@ -72,7 +72,8 @@ class JobParty:
     ``party``: index of an MPC server. What its accept said: ``nonce``, ``rows``,
     ``size`` in bytes. Taken from its session at that moment: ``cert``,
     ``cert_sig``, ``endorse``, ``endorse_sig``, ``spki``. ``phase``: the furthest
-    that it reported, ``times`` when each report came (ms).
+    that it reported, ``times`` when it reached each by its own clock (ms), kept
+    between the job's start and the report's arrival.
     """
 
     p: Principal
@@ -106,6 +107,15 @@ class JobParty:
         return self.phase is not None and PHASES.index(self.phase) >= PHASES.index(
             phase
         )
+
+    def reached_at(self, phase: JobPhase) -> int:
+        """Return when it reached this phase (ms), or a later one if that is known.
+
+        Raises:
+            ValueError: it has not reached it.
+        """
+        rank = PHASES.index(phase)
+        return min(at for each, at in self.times if PHASES.index(each) >= rank)
 
     def asked_again(self) -> "JobParty":
         """Return the party as it is before it answers an offer."""
@@ -205,7 +215,7 @@ class JobState:
 
 def spec_of(state: JobState) -> Spec:
     """Return what the job's consumer asked for."""
-    return unpack(Spec, state.spec)
+    return read_spec(state.spec)
 
 
 def summary(state: JobState) -> JobSummary:

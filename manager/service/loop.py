@@ -36,6 +36,8 @@ from shared.transport.base import Delivery, Transport
 
 BATCH: Final = 64
 """Most deliveries in one transaction."""
+BATCHES: Final = 4
+"""Most batches that are handled and not yet confirmed by the broker."""
 WAIT: Final = timedelta(seconds=1)
 PROVISION_POLL: Final = timedelta(milliseconds=100)
 """How soon after a registration its broker user is made."""
@@ -104,6 +106,7 @@ class Service:
         )
         self._counts: Counter[str] = Counter()
         self._story = Story()
+        self._handled: asyncio.Queue[Sequence[Delivery]] = asyncio.Queue(BATCHES)
 
     async def start(self) -> None:
         """Load everything, publish what a crash left over, begin to consume.
@@ -130,7 +133,8 @@ class Service:
             TransportError: the transport gave up.
         """
         loops = [
-            asyncio.create_task(self._pump_forever()),
+            asyncio.create_task(self._handle_forever()),
+            asyncio.create_task(self._deliver_forever()),
             asyncio.create_task(self._tick_forever()),
             asyncio.create_task(self._look_forever()),
             asyncio.create_task(self._provision_forever()),
@@ -149,13 +153,17 @@ class Service:
             self._write_counts()
 
     async def pump(self, wait: timedelta = WAIT) -> int:
-        """Handle one batch of deliveries; return how many there were."""
+        """Handle one batch of deliveries to the end; return how many there were."""
         deliveries = await self._transport.deliveries(BATCH, wait)
         if deliveries:
             self.handle(deliveries)
-            await self.publish()
-            await self._transport.ack(deliveries)
+            await self._deliver(deliveries)
         return len(deliveries)
+
+    async def _deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Publish what came of deliveries, then acknowledge them."""
+        await self.publish()
+        await self._transport.ack(deliveries)
 
     def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Commit the effects of a batch; nothing is published or acknowledged.
@@ -285,9 +293,20 @@ class Service:
     def _now_ms(self) -> int:
         return to_ms(self._clock.now())
 
-    async def _pump_forever(self) -> None:
+    async def _handle_forever(self) -> None:
+        """Handle batches while the broker still confirms what came of earlier ones."""
         while True:
-            await self.pump()
+            deliveries = await self._transport.deliveries(BATCH, WAIT)
+            if deliveries:
+                self.handle(deliveries)
+                await self._handled.put(deliveries)
+
+    async def _deliver_forever(self) -> None:
+        while True:
+            deliveries = [*await self._handled.get()]
+            while not self._handled.empty():
+                deliveries += self._handled.get_nowait()
+            await self._deliver(deliveries)
 
     async def _tick_forever(self) -> None:
         while True:

@@ -6,6 +6,8 @@ import secrets
 import signal
 from datetime import timedelta
 
+import uvloop
+
 from manager.broker.access import BrokerAccess
 from manager.config import ManagerSettings
 from manager.protocol.job_state import JobSettings
@@ -15,6 +17,7 @@ from manager.service.housekeeping import Rounds
 from manager.service.loop import Service, ServiceSettings
 from manager.store.store import Store
 from shared.clock import SystemClock
+from shared.collector import spare_what_is_loaded
 from shared.crypto.derivation import fingerprint_text
 from shared.transport.amqp import AmqpTransport
 
@@ -34,7 +37,7 @@ def run_service(
         TransportError: the broker is not there, or lost for good.
         StoreError: the store does not answer.
     """
-    asyncio.run(_serve(settings, access, store, keys))
+    uvloop.run(_serve(settings, access, store, keys))
 
 
 async def _serve(
@@ -80,6 +83,7 @@ async def _serve(
         await transport.connect()
         try:
             await service.start()
+            spare_what_is_loaded()
             _log.info(
                 "manager ready",
                 extra={

@@ -1,17 +1,25 @@
 """Jobs and the wrapped keys of their tickets."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
-from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from manager.protocol.job_state import JobState, Moment
 from manager.store import schema
 from manager.store.records import TicketKey
+from manager.store.statements import put
 from manager.store.states import Packer
 from shared.names import JobId, Principal
 
 _JOBS = Packer(JobState)
+
+_SAVE = put(schema.jobs, "job")
+_SAVE_TICKET_KEY = put(schema.ticket_keys, "job", "epoch", "server")
+_TICKET_KEYS = select(schema.ticket_keys).where(
+    schema.ticket_keys.c.job == bindparam("job"),
+    schema.ticket_keys.c.epoch == bindparam("epoch"),
+)
 
 
 class Jobs:
@@ -26,7 +34,8 @@ class Jobs:
 
     def save(self, state: JobState) -> None:
         """Keep a job, new or changed."""
-        values = {
+        row = {
+            "job": state.job,
             "number": state.number,
             "consumer": state.consumer,
             "stage": state.stage.value,
@@ -34,10 +43,7 @@ class Jobs:
             "closed": state.time(Moment.CLOSED),
             "blob": _JOBS.pack(state),
         }
-        statement = insert(schema.jobs).values(job=state.job, **values)
-        self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["job"], set_=values)
-        )
+        self._connection.execute(_SAVE, row)
 
     def get(self, job: JobId) -> JobState | None:
         """Return a job."""
@@ -82,26 +88,14 @@ class Jobs:
 
     def save_ticket_keys(self, keys: Iterable[TicketKey]) -> None:
         """Keep the wrapped ticket keys of a start, or their new wrapping."""
-        for key in keys:
-            values = {
-                "slot": key.slot,
-                "wrapped": key.wrapped,
-                "expires": key.expires,
-            }
-            statement = insert(schema.ticket_keys).values(
-                job=key.job, epoch=key.epoch, server=key.server, **values
-            )
-            self._connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["job", "epoch", "server"], set_=values
-                )
-            )
+        rows = [asdict(key) for key in keys]
+        if rows:
+            self._connection.execute(_SAVE_TICKET_KEY, rows)
 
     def ticket_keys(self, job: JobId, epoch: int) -> list[TicketKey]:
         """Return the wrapped ticket keys of a job's epoch."""
-        table = schema.ticket_keys
         rows = self._connection.execute(
-            select(table).where(table.c.job == job, table.c.epoch == epoch)
+            _TICKET_KEYS, {"job": job, "epoch": epoch}
         ).mappings()
         return [TicketKey(**row) for row in rows]
 

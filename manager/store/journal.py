@@ -1,12 +1,20 @@
 """The realm's own facts, the audit trail and the counters."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from manager.store import schema
 from manager.store.records import AuditRecord
+
+_ADD_AUDIT = insert(schema.audit)
+_COUNT = upsert(schema.counters)
+_COUNT = _COUNT.on_conflict_do_update(
+    index_elements=["name"],
+    set_={"value": schema.counters.c.value + _COUNT.excluded.value},
+)
 
 
 class Journal:
@@ -37,14 +45,7 @@ class Journal:
 
     def add_audit(self, record: AuditRecord) -> None:
         """Add a line to the audit trail."""
-        self._connection.execute(
-            insert(schema.audit).values(
-                at=record.at,
-                event=record.event,
-                subject=record.subject,
-                detail=record.detail,
-            )
-        )
+        self._connection.execute(_ADD_AUDIT, asdict(record))
 
     def audit(self, limit: int) -> list[AuditRecord]:
         """Return the newest lines of the audit trail, newest first."""
@@ -58,15 +59,9 @@ class Journal:
 
     def count(self, additions: Mapping[str, int]) -> None:
         """Add to counters; one that is not there begins at 0."""
-        table = schema.counters
-        for name, addition in additions.items():
-            statement = upsert(table).values(name=name, value=addition)
-            self._connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["name"],
-                    set_={"value": table.c.value + addition},
-                )
-            )
+        rows = [{"name": name, "value": value} for name, value in additions.items()]
+        if rows:
+            self._connection.execute(_COUNT, rows)
 
     def counters(self) -> dict[str, int]:
         """Return every counter."""

@@ -13,17 +13,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from manager.store import schema
 from manager.store.records import InboxRecord, Letter, TimerRecord
+from manager.store.statements import put
 from shared.names import MessageId
 from shared.topology import MANAGER_USER
 from shared.transport.base import Outgoing
 
 APP_ID = "mpc-manager"
 
-# Building a statement costs more than running it.
 _RECEIVED = select(schema.inbox).where(
     schema.inbox.c.sender == bindparam("sender"),
     schema.inbox.c.mid == bindparam("mid"),
@@ -31,6 +30,21 @@ _RECEIVED = select(schema.inbox).where(
 _ADD_RECEIVED = insert(schema.inbox)
 _LAST_LETTER = select(func.max(schema.outbox.c.id))
 _ADD_LETTERS = insert(schema.outbox)
+_MARK_PUBLISHED = (
+    update(schema.outbox)
+    .where(schema.outbox.c.id == bindparam("this"))
+    .values(is_published=True)
+)
+_SET_TIMER = put(schema.timers, "machine", "key", "name")
+_CANCEL_TIMER = delete(schema.timers).where(
+    *(schema.timers.c[name] == bindparam(name) for name in ("machine", "key", "name"))
+)
+_DUE_TIMERS = (
+    select(schema.timers)
+    .where(schema.timers.c.due <= bindparam("now"))
+    .order_by(schema.timers.c.due)
+    .limit(bindparam("limit"))
+)
 
 
 class Mail:
@@ -107,30 +121,18 @@ class Mail:
 
     def mark_published(self, ids: Iterable[int]) -> None:
         """Note that the broker has these."""
-        self._connection.execute(
-            update(schema.outbox)
-            .where(schema.outbox.c.id.in_(list(ids)))
-            .values(is_published=True)
-        )
+        rows = [{"this": number} for number in ids]
+        if rows:
+            self._connection.execute(_MARK_PUBLISHED, rows)
 
     def set_timer(self, timer: TimerRecord) -> None:
         """Keep a timer; the same machine, key and name replaces an earlier one."""
-        statement = upsert(schema.timers).values(
-            machine=timer.machine, key=timer.key, name=timer.name, due=timer.due
-        )
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["machine", "key", "name"], set_={"due": timer.due}
-            )
-        )
+        self._connection.execute(_SET_TIMER, asdict(timer))
 
     def cancel_timer(self, machine: str, key: bytes, name: str) -> None:
         """Forget a timer; harmless where there is none."""
-        table = schema.timers
         self._connection.execute(
-            delete(table).where(
-                table.c.machine == machine, table.c.key == key, table.c.name == name
-            )
+            _CANCEL_TIMER, {"machine": machine, "key": key, "name": name}
         )
 
     def cancel_timers(self, machine: str, key: bytes) -> None:
@@ -142,9 +144,8 @@ class Mail:
 
     def due_timers(self, now: int, limit: int) -> list[TimerRecord]:
         """Return timers that are due, the longest overdue first."""
-        table = schema.timers
         rows = self._connection.execute(
-            select(table).where(table.c.due <= now).order_by(table.c.due).limit(limit)
+            _DUE_TIMERS, {"now": now, "limit": limit}
         ).mappings()
         return [TimerRecord(**row) for row in rows]
 

@@ -8,6 +8,11 @@ from manager.store.states import Packer
 
 _TASKS = Packer(Task)
 
+_OPEN_TASKS = select(schema.tasks.c.id, schema.tasks.c.argument).order_by(
+    schema.tasks.c.id
+)
+_COMMANDS = select(schema.commands).order_by(schema.commands.c.id)
+
 
 class Orders:
     """Tasks and commands.
@@ -31,10 +36,7 @@ class Orders:
 
     def tasks(self) -> list[tuple[int, Task]]:
         """Return what is to be done at the broker, in order."""
-        table = schema.tasks
-        rows = self._connection.execute(
-            select(table.c.id, table.c.argument).order_by(table.c.id)
-        )
+        rows = self._connection.execute(_OPEN_TASKS)
         return [(row[0], _TASKS.unpack(row[1])) for row in rows]
 
     def finish_task(self, number: int) -> None:
@@ -53,9 +55,8 @@ class Orders:
 
     def take_commands(self) -> list[tuple[CommandKind, bytes]]:
         """Return what the operator asked for, in order, and forget it."""
-        table = schema.commands
-        rows = self._connection.execute(select(table).order_by(table.c.id)).mappings()
+        rows = self._connection.execute(_COMMANDS).mappings()
         commands = [(CommandKind(row["kind"]), row["argument"]) for row in rows]
         if commands:
-            self._connection.execute(delete(table))
+            self._connection.execute(delete(schema.commands))
         return commands

@@ -1,11 +1,12 @@
 """Tokens, principals and the numbers that are given out once."""
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from manager.protocol.registration import TokenState
 from manager.store import schema
 from manager.store.records import PrincipalRecord
+from manager.store.statements import put
 from manager.store.states import Packer
 from shared.names import Principal, TokenId
 
@@ -13,6 +14,11 @@ SERIALS = "serial"
 """The sequence of certificates' serial numbers."""
 JOB_NUMBERS = "job"
 """The sequence of jobs' display numbers."""
+
+_NEXT_NUMBER = select(schema.sequences.c.next).where(
+    schema.sequences.c.name == bindparam("name")
+)
+_TAKE_NUMBER = put(schema.sequences, "name")
 
 _TOKENS = Packer(TokenState)
 _PRINCIPALS = Packer(PrincipalRecord)
@@ -74,19 +80,15 @@ class People:
     def next_number(self, sequence: str) -> int:
         """Return the number that is given out next, from 1; it is not taken yet."""
         found = self._connection.execute(
-            select(schema.sequences.c.next).where(schema.sequences.c.name == sequence)
+            _NEXT_NUMBER, {"name": sequence}
         ).scalar_one_or_none()
         return 1 if found is None else int(found)
 
     def take_number(self, sequence: str) -> int:
         """Take the next number; it never comes again."""
         number = self.next_number(sequence)
-        statement = insert(schema.sequences).values(name=sequence, next=number + 1)
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["name"], set_={"next": number + 1}
-            )
-        )
+        row = {"name": sequence, "next": number + 1}
+        self._connection.execute(_TAKE_NUMBER, row)
         return number
 
     def save_principal(self, record: PrincipalRecord) -> None:

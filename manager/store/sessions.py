@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 from manager.protocol.presence import Presence
 from manager.store import schema
 from manager.store.records import SessionRecord, SessionStanding
+from manager.store.statements import put
 from manager.store.states import Packer
 from shared.names import Principal, SessionId
 from shared.protocol.window import WIDTH, Window
@@ -25,7 +26,7 @@ _CHANGING: Final = (
     "bits",
     "lost",
 )
-# Building a statement costs more than running it.
+_SAVE_PRESENCE = put(schema.presences, "principal")
 _SAVE = (
     update(schema.sessions)
     .where(schema.sessions.c.sid == bindparam("this"))
@@ -87,17 +88,13 @@ class Sessions:
 
     def save_presence(self, presence: Presence) -> None:
         """Keep what is known of a principal's presence."""
-        values = {
+        row = {
+            "principal": presence.principal,
             "is_online": presence.is_online,
             "seen": presence.seen,
             "blob": _PRESENCES.pack(presence),
         }
-        statement = insert(schema.presences).values(
-            principal=presence.principal, **values
-        )
-        self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["principal"], set_=values)
-        )
+        self._connection.execute(_SAVE_PRESENCE, row)
 
     def presences(self) -> list[Presence]:
         """Return what is known of everybody's presence."""

@@ -1,11 +1,11 @@
 """``mpc-participant run``: be there for jobs."""
 
-import asyncio
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import uvloop
 
 from participant.cli.app import PROGRAM, App, password_for, password_options, say
 from participant.cli.register import enrol, read_token
@@ -65,7 +65,7 @@ def run_participant(
     settings = app.settings.model_copy(update=_Flags(listen, advertise, slots).given())
     log.configure(settings.log_level)
     password = password_for(home, password_file, password_fd)
-    asyncio.run(serve_until_signal(home, settings, password))
+    uvloop.run(serve_until_signal(home, settings, password))
 
 
 def _offer_registration(home: Home) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import uvloop
 
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.completion import asked_datasets, statistics
@@ -189,7 +190,7 @@ def follow(
         seen.answer = answer
 
     try:
-        end = asyncio.run(_followed(app, home, password, request, progress))
+        end = uvloop.run(_followed(app, home, password, request, progress))
     except KeyboardInterrupt:
         if seen.answer is not None:
             name = name_of(seen.answer)

@@ -17,8 +17,7 @@ from participant.statistics.registry import checked
 from shared import codec
 from shared.clock import Clock, to_ms
 from shared.errors import RefusalCode, RefusedError
-from shared.messages.job import Spec
-from shared.messages.wire import unpack
+from shared.messages.job import Spec, read_spec
 from shared.names import Duty, JobId, Principal, Realm, Role
 
 RESULT_LABEL: Final = b"MPX1-result\0"
@@ -72,7 +71,7 @@ def read_question(packed_spec: bytes) -> Question:
         RefusedError: there is no such statistic or engine, or it cannot be asked so.
         DecodeError: it is no spec.
     """
-    spec = unpack(Spec, packed_spec)
+    spec = read_spec(packed_spec)
     params = parse_params(spec.params)
     statistic = checked(params)
     if spec.engine not in statistic.engines:

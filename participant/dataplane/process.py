@@ -4,7 +4,6 @@ FD is one end of a socketpair whose other end the control process holds. When th
 is closed, for whatever reason, this process ends.
 """
 
-import asyncio
 import logging
 import os
 import resource
@@ -13,6 +12,8 @@ import socket
 import sys
 from collections.abc import Sequence
 from typing import Final
+
+import uvloop
 
 from participant.dataplane.ipc import (
     Configure,
@@ -28,6 +29,7 @@ from participant.dataplane.plane import DataPlane
 from participant.dataplane.times import Times
 from shared import log
 from shared.clock import SystemClock
+from shared.collector import spare_what_is_loaded
 from shared.errors import DecodeError, FrameworkError
 
 USAGE_EXIT: Final = 2
@@ -75,9 +77,10 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.umask(0o077)
     log.configure(arguments[1] if len(arguments) > 1 else "info")
+    spare_what_is_loaded()
     connection = socket.socket(fileno=int(arguments[0]))
     try:
-        asyncio.run(serve(connection))
+        uvloop.run(serve(connection))
     except FrameworkError as error:
         _log.error("the data process ends", extra={"reason": str(error)})
         return 1

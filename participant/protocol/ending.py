@@ -11,7 +11,16 @@ from participant.protocol.model import (
     PartyJob,
     Stage,
 )
-from participant.protocol.moves import DEADLINE, EXPIRY, Move, end, fail, refuse
+from participant.protocol.moves import (
+    DEADLINE,
+    EXPIRY,
+    REPORT,
+    Move,
+    end,
+    fail,
+    refuse,
+    tell,
+)
 from shared.errors import FailureCode, RefusalCode, RefusedError
 from shared.messages import JobAbort, JobClosed, Outcome
 from shared.protocol.machine import Context, TimerFired, Transition
@@ -73,6 +82,8 @@ def timer_fired(state: PartyJob, event: TimerFired, context: Context) -> Move:
     """End what nobody else ended in time."""
     if state.stage in OVER:
         return Transition(state)
+    if event.name == REPORT:
+        return tell(state)
     if event.name == EXPIRY:
         word = Ending(
             Outcome.EXPIRED,

@@ -32,12 +32,15 @@ from participant.protocol.model import (
     Stop,
 )
 from participant.protocol.moves import (
+    REPORT,
+    REPORT_PAUSE_MS,
     Move,
     deadline_timer,
     expiry_timer,
     moved,
     refusal_of,
     refuse,
+    timer,
 )
 from participant.protocol.plan import serve_plan, start_plan
 from shared.crypto.derivation import equal, spec_hash
@@ -52,11 +55,18 @@ from shared.messages import (
     JobStart,
     JobState,
     JobTickets,
-    Spec,
-    unpack,
+    PhaseTime,
+    read_spec,
 )
 from shared.names import MANAGER, Duty
-from shared.protocol.machine import Context, Received, Send, TimerFired, Transition
+from shared.protocol.machine import (
+    CancelTimer,
+    Context,
+    Received,
+    Send,
+    TimerFired,
+    Transition,
+)
 
 NONCE_BYTES = 16
 
@@ -66,6 +76,8 @@ _PHASES = {
     Stage.COMPUTED: JobPhase.COMPUTED,
     Stage.DELIVERED: JobPhase.DELIVERED,
 }
+_REPORTED_AT_ONCE = frozenset({Stage.COMPUTED, Stage.DELIVERED})
+"""Phases that something waits for: a free slot, the end of the job."""
 _ORDER = (
     Stage.STARTED,
     Stage.LINKED,
@@ -193,7 +205,7 @@ def _offered(state: PartyJob | None, offer: JobOffer) -> PartyJob:
     """Return the job as offered; what the consumer knows of its own stays."""
     if state is None:
         try:
-            result_exp = unpack(Spec, offer.spec).result_exp
+            result_exp = read_spec(offer.spec).result_exp
         except DecodeError:
             result_exp = offer.deadline
         state = PartyJob(
@@ -316,6 +328,11 @@ def _reached(state: PartyJob, event: Reached) -> Move:
     reached = replace(state, stage=event.stage, times=times)
     if event.stage is Stage.DELIVERED and state.is_consumer:
         reached = replace(reached, result=event.result, result_key=None, ending=None)
+    if event.stage not in _REPORTED_AT_ONCE:
+        phase = PhaseTime(phase=_PHASES[event.stage], at=event.at)
+        later = timer(REPORT, event.at + REPORT_PAUSE_MS)
+        waiting = replace(reached, untold=(*state.untold, phase))
+        return Transition(waiting, () if state.untold else (later,))
     report = JobReport(
         job=state.job,
         epoch=state.epoch,
@@ -324,11 +341,12 @@ def _reached(state: PartyJob, event: Reached) -> Move:
         bytes_in=event.bytes_in,
         bytes_out=event.bytes_out,
         ms=event.elapsed_ms,
+        earlier=state.untold or None,
     )
-    effects: tuple[JobEffect, ...] = (Send(MANAGER, report),)
+    effects: tuple[JobEffect, ...] = (CancelTimer(REPORT), Send(MANAGER, report))
     if event.stage is Stage.COMPUTED:
         effects = (*effects, expiry_timer(state))
-    return Transition(reached, effects)
+    return Transition(replace(reached, untold=()), effects)
 
 
 def _session_began(state: PartyJob, context: Context, party: Party) -> Move:

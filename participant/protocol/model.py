@@ -7,7 +7,7 @@ from participant.protocol.consent import Rules
 from participant.protocol.identity import Pin
 from shared.crypto.keys import KemKey
 from shared.errors import ErrorCode, FailureCode, RefusalCode
-from shared.messages import Outcome, ServerTicket
+from shared.messages import Outcome, PhaseTime, ServerTicket
 from shared.names import Duty, JobId, Principal, Role
 from shared.protocol.machine import CancelTimer, Received, Send, SetTimer, TimerFired
 
@@ -29,6 +29,7 @@ class Stage(StrEnum):
     CLOSED = "closed"
 
 
+BEFORE_START = frozenset({Stage.ASKED, Stage.PREPARING, Stage.ACCEPTED})
 IN_DATA_PROCESS = frozenset({Stage.STARTED, Stage.LINKED, Stage.RUNNING})
 """The data process holds links or shares of the job, and no result yet."""
 OVER = frozenset({Stage.DELIVERED, Stage.CLOSED})
@@ -53,6 +54,7 @@ class PartyJob:
     what it said when it refused in ``epoch``. ``result``: the result's file.
     ``times``: name and milliseconds of what happened, in order. ``tries``: how often
     the result was fetched in vain. ``note``: what the manager said of the wait.
+    ``untold``: phases that were reached and not yet reported.
     """
 
     job: JobId
@@ -79,6 +81,7 @@ class PartyJob:
     is_recovered: bool = False
     tries: int = 0
     note: str | None = None
+    untold: tuple[PhaseTime, ...] = ()
 
     def __repr__(self) -> str:
         """Name the job, never its keys."""
@@ -91,10 +94,31 @@ class PartyJob:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the job must survive the end of this process."""
+        """Whether the job must survive the end of this process.
+
+        At an MPC server, from when it has an output share to serve: the shares of
+        a job that computes are in memory only, and end with the process.
+        """
         if self.is_consumer:
             return True
-        return self.k_tkt is not None and self.stage not in OVER | {Stage.FAILED}
+        return self.k_tkt is not None and self.stage is Stage.COMPUTED
+
+    def differs_for_good(self, later: "PartyJob") -> bool:
+        """Say whether a new process would go on otherwise from a later state.
+
+        Until the start it would ask the manager again; from then on it needs the
+        manifest, and not which phase its data process had reached.
+        """
+        return self.lasting() != later.lasting()
+
+    def lasting(self) -> tuple[object, ...]:
+        """Return what a new process would go by, to be compared."""
+        stage = self.stage
+        if stage in BEFORE_START:
+            stage = Stage.ASKED
+        elif stage in IN_DATA_PROCESS:
+            stage = Stage.STARTED
+        return (stage, self.number, self.manifest, self.result, self.ending)
 
     @property
     def takes_slot(self) -> bool:

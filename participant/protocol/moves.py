@@ -23,6 +23,10 @@ Move: TypeAlias = Transition[PartyJob | None, JobEffect]
 
 DEADLINE = "deadline"
 EXPIRY = "expiry"
+REPORT = "report"
+REPORT_PAUSE_MS = 100
+"""How long the report of a phase waits for the next one, to go with it: a short job
+costs each party one or two reports instead of four."""
 GRACE_MS = 10_000
 """How long after the deadline the manager's word for the end is waited for."""
 
@@ -89,6 +93,21 @@ def end(state: PartyJob, ending: Ending, context: Context) -> Move:
     return Transition(over, tuple(effects))
 
 
+def tell(state: PartyJob) -> Move:
+    """Report the phases that were reached since the last report."""
+    if not state.untold:
+        return Transition(state)
+    *earlier, last = state.untold
+    report = JobReport(
+        job=state.job,
+        epoch=state.epoch,
+        phase=last.phase,
+        at=last.at,
+        earlier=tuple(earlier) or None,
+    )
+    return Transition(replace(state, untold=()), (Send(MANAGER, report),))
+
+
 def fail(state: PartyJob, context: Context) -> Move:
     """Report that this party's part failed, as ``state.ending`` says."""
     word = state.ending
@@ -97,6 +116,7 @@ def fail(state: PartyJob, context: Context) -> Move:
         epoch=state.epoch,
         phase=JobPhase.FAILED,
         at=context.now_ms,
+        earlier=state.untold or None,
         peer=Principal(word.party) if word and word.party else None,
         code=word.code if word else FailureCode.INTERNAL,
     )

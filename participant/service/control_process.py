@@ -52,6 +52,9 @@ from shared.protocol.machine import Context, Send
 LOG_OFF_TIMEOUT = timedelta(seconds=3)
 """How long the last words may take when the process ends."""
 
+SLOTS_PAUSE = timedelta(seconds=1)
+"""How long after a job took or freed a slot the manager is told how many are left."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -105,6 +108,7 @@ class ControlProcess:
         self._inbox = Inbox(self.transport, self.mail, self.logon, self.jobs, self)
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
         self.ready = asyncio.Event()
         """Set once there was a session."""
 
@@ -276,8 +280,10 @@ class ControlProcess:
         await self._save(replace(self._identity, pins=(*self._identity.pins, *pins)))
 
     def slots_changed(self) -> None:
-        """Tell the manager soon."""
-        self._wake.set()
+        """Tell the manager once things are quiet; it keeps books of its own jobs."""
+        if self._soon is None:
+            loop = asyncio.get_running_loop()
+            self._soon = loop.call_later(SLOTS_PAUSE.total_seconds(), self._wake.set)
 
     async def data_said(self, event: ipc.ToControl) -> None:
         """Take an event of the data process."""
@@ -327,6 +333,9 @@ class ControlProcess:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+            if self._soon is not None:
+                self._soon.cancel()
+                self._soon = None
             await self._offer.read()
             if self.mail.sessions.current is not None and not self._outbox.is_behind:
                 self._outbox.post(self._status())

@@ -149,11 +149,11 @@ class Jobs:
         async with self._lock:
             before = self._states.get(job)
             if isinstance(event, Reached) and event.result is not None:
-                event = await asyncio.to_thread(self._moved_result, job, event)
+                event = self._moved_result(job, event)
             slots = self.slots_taken
             transition = step(before, event, self._world.context(), self._world.party())
             after = transition.state
-            await self._keep(before, after)
+            self._keep(before, after)
             if after is not None:
                 self._states[job] = after
                 for effect in transition.effects:
@@ -182,12 +182,13 @@ class Jobs:
         for task in self._tasks:
             task.cancel()
 
-    async def _keep(self, before: PartyJob | None, after: PartyJob | None) -> None:
+    def _keep(self, before: PartyJob | None, after: PartyJob | None) -> None:
+        # Not in a thread: handing over takes longer than a disk takes to sync this.
         if after is not None and after.is_kept:
-            if after != before:
-                await asyncio.to_thread(self._journal.write, after)
+            if before is None or not before.is_kept or before.differs_for_good(after):
+                self._journal.write(after)
         elif before is not None and before.is_kept:
-            await asyncio.to_thread(self._journal.remove, before)
+            self._journal.remove(before)
 
     def _answer(self, effects: tuple[JobEffect, ...]) -> None:
         """Send what answers a message about a job that is not known here."""

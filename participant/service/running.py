@@ -16,6 +16,7 @@ from participant.service.control import Control
 from participant.service.control_process import ControlProcess
 from participant.service.local import LocalServer, NotRunningError, ask_once
 from shared.clock import SystemClock
+from shared.collector import spare_what_is_loaded
 from shared.errors import TransportError
 from shared.protocol.machine import Context
 from shared.transport.amqp import AmqpTransport
@@ -84,6 +85,7 @@ async def serve(
         await server.start()
         if started is not None:
             started.set()
+        spare_what_is_loaded()
         try:
             await process.run(patience)
         finally:

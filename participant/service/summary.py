@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from participant.protocol.model import PartyJob, Stage
 from shared.codec import Value
 from shared.errors import DecodeError
-from shared.messages import Manifest, Outcome, Spec, unpack
+from shared.messages import Manifest, Outcome, read_spec, unpack
 from shared.names import Duty, Role, display_number
 
 _TIMES = (
@@ -92,7 +92,7 @@ def _waiting(job: PartyJob) -> str:
 
 def _asked(job: PartyJob) -> Mapping[str, Value]:
     try:
-        spec = unpack(Spec, job.spec)
+        spec = read_spec(job.spec)
     except DecodeError:
         return {}
     asked: dict[str, Value] = {

@@ -31,10 +31,12 @@ from shared.messages.job import (
     Manifest,
     ManifestParty,
     Outcome,
+    PhaseTime,
     Requirements,
     RosterEntry,
     ServerTicket,
     Spec,
+    read_spec,
 )
 from shared.messages.link import (
     ApReply,
@@ -116,6 +118,7 @@ __all__ = [
     "Message",
     "Outcome",
     "PeerHello",
+    "PhaseTime",
     "RealmDescription",
     "RealmDescriptor",
     "RealmKey",
@@ -137,6 +140,7 @@ __all__ = [
     "TicketBody",
     "Way",
     "read",
+    "read_spec",
     "type_of",
     "unpack",
     "validate",

@@ -4,7 +4,8 @@ The TGS exchange rides in ``job.accept`` and ``job.start``.
 """
 
 from enum import StrEnum, unique
-from typing import Annotated, Literal
+from functools import lru_cache
+from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, Len
 from pydantic import Strict
@@ -31,7 +32,12 @@ from shared.messages.wire import (
     Text,
     TimeMs,
     WireRole,
+    unpack,
 )
+
+REMEMBERED_SPECS: Final = 64
+MAX_EARLIER: Final = 4
+"""Phases that one report may bring along."""
 
 Party = Annotated[int, Ge(0), Le(MAX_PARTIES - 1)]
 Ticket = Annotated[bytes, Len(1, 4096)]
@@ -119,6 +125,16 @@ class Spec(Structure):
     attempts: Annotated[int, Ge(1), Le(10)]
     result_exp: TimeMs
     res: Bytes32
+
+
+@lru_cache(maxsize=REMEMBERED_SPECS)
+def read_spec(data: bytes) -> Spec:
+    """Return the spec that its bytes hold; it is read at every step of a job.
+
+    Raises:
+        DecodeError: they hold something else.
+    """
+    return unpack(Spec, data)
 
 
 class JobRequest(Structure):
@@ -235,10 +251,18 @@ class JobStart(Structure):
     )
 
 
+class PhaseTime(Structure):
+    """A phase that a party reached before the one that its report is about."""
+
+    phase: Annotated[JobPhase, Strict(strict=False)]
+    at: TimeMs
+
+
 class JobReport(Structure):
     """``job.report``: party to manager, off the critical path; never a value.
 
-    ``at``: when, by the party's clock. ``ms``: how long the phase took.
+    ``at``: when, by the party's clock. ``earlier``: phases that were not reported
+    on their own, in order. ``ms``: how long it took from the start to this phase.
     """
 
     type: Literal["job.report"] = "job.report"
@@ -251,6 +275,10 @@ class JobReport(Structure):
     bytes_in: Count | None = None
     bytes_out: Count | None = None
     ms: Count | None = None
+    earlier: (
+        Annotated[tuple[PhaseTime, ...], Strict(strict=False), Len(1, MAX_EARLIER)]
+        | None
+    ) = None
 
 
 class JobAbort(Structure):

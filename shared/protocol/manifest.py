@@ -6,6 +6,7 @@ over the bytes received; a refusal's text says which party and what is wrong.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from shared.crypto.derivation import equal, manifest_hash, sha256, spec_hash
@@ -19,6 +20,7 @@ from shared.messages import (
     SignedCertificate,
     Spec,
     Structure,
+    read_spec,
     unpack,
 )
 from shared.names import Duty, Fingerprint, JobId, Principal, Role, duties_allowed
@@ -37,6 +39,10 @@ CERTIFICATE_LABEL = b"MPX1-cert\0"
 ENDORSEMENT_LABEL = b"MPX1-endorse\0"
 SPEC_LABEL = b"MPX1-spec-sig\0"
 MANIFEST_LABEL = b"MPX1-manifest\0"
+
+REMEMBERED = 1024
+"""Signatures, certificates and endorsements that are not checked again: the same ones
+come with every job of a session. Times and roles are judged anew each time."""
 
 _S = TypeVar("_S", bound=Structure)
 
@@ -109,7 +115,7 @@ def check_certificate(
     """
     if not _verifies(manager_key, CERTIFICATE_LABEL, signed.c, signed.sig):
         raise RefusedError("the certificate is not signed by the manager", code)
-    cert = _read(CertificateBody, signed.c, "certificate", code)
+    cert = _certificate(signed.c, code)
     if cert.iss != kid(manager_key):
         raise RefusedError("the certificate names another issuer's key", code)
     if cert.realm != fingerprint:
@@ -144,7 +150,7 @@ def check_endorsement(
     """
     if not _verifies(cert.sig_pk, ENDORSEMENT_LABEL, endorse, signature):
         raise RefusedError("the endorsement is not signed by its principal", code)
-    endorsement = _read(Endorsement, endorse, "endorsement", code)
+    endorsement = _endorsement(endorse, code)
     if endorsement.realm != fingerprint:
         raise RefusedError("the endorsement is of another realm", code)
     if (endorsement.p, endorsement.role) != (cert.principal, cert.role):
@@ -170,7 +176,10 @@ def check_spec(spec: bytes, signature: bytes, consumer: CertificateBody) -> Spec
         raise RefusedError(
             f"the spec is not signed by its consumer {consumer.principal}", code
         )
-    read = _read(Spec, spec, "spec", code)
+    try:
+        read = read_spec(spec)
+    except DecodeError as error:
+        raise RefusedError("the spec is malformed", code) from error
     if read.consumer != consumer.principal:
         raise RefusedError(
             f"the spec of {consumer.principal} names {read.consumer} as consumer", code
@@ -339,6 +348,7 @@ def _check_time(
         raise RefusedError(f"the {what} has expired", code)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _verifies(key: bytes, label: bytes, data: bytes, signature: bytes) -> bool:
     try:
         verify(key, label, data, signature)
@@ -352,3 +362,13 @@ def _read(model: type[_S], data: bytes, what: str, code: RefusalCode) -> _S:
         return unpack(model, data)
     except DecodeError as error:
         raise RefusedError(f"the {what} is malformed", code) from error
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _certificate(data: bytes, code: RefusalCode) -> CertificateBody:
+    return _read(CertificateBody, data, "certificate", code)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _endorsement(data: bytes, code: RefusalCode) -> Endorsement:
+    return _read(Endorsement, data, "endorsement", code)

@@ -24,6 +24,7 @@ from shared.messages import (
     JobPhase,
     JobStage,
     Outcome,
+    PhaseTime,
 )
 from shared.names import Principal
 from shared.protocol.machine import CancelTimer, Send, SetTimer, TimerFired
@@ -31,6 +32,7 @@ from tests.job_realm import (
     ANNE,
     BERT,
     CONSUMER,
+    HOUR,
     JOB,
     NOW,
     RESULT_EXP,
@@ -96,7 +98,73 @@ def test_reports_may_come_in_any_order_and_twice() -> None:
 
     desk.report_all(JobPhase.LINKED, ANNE, BERT, CONSUMER)
     assert desk.stage() is JobStage.COMPUTED
-    assert desk.job.time(Moment.READY) == NOW + 2000
+    assert desk.job.time(Moment.READY) is not None
+
+
+def test_the_timeline_is_by_the_clocks_of_the_parties() -> None:
+    """A report is about what happened before it travelled; the last party counts."""
+    desk = started_desk()
+    started = desk.job.time(Moment.STARTED)
+    assert started is not None
+    parties = [party.p for party in desk.job.parties]
+    for milliseconds, party in enumerate(parties):
+        at = started + milliseconds
+        desk.handle(reported(desk.job, party, JobPhase.LINKED, at=at), seconds=2)
+
+    assert desk.job.time(Moment.READY) == started + len(parties) - 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(-HOUR, 0), (0, 0), (1500, 1500), (HOUR, 2000)]
+)
+def test_a_wrong_clock_moves_a_time_no_further_than_can_be(
+    said: int, kept: int
+) -> None:
+    """Nothing happens before the start, nor after its report has come."""
+    desk = started_desk()
+    started = desk.job.time(Moment.STARTED)
+    assert started is not None
+    report = reported(desk.job, S1, JobPhase.LINKED, at=started + said)
+    desk.handle(report, seconds=(started - NOW) / 1000 + 2)
+    party = desk.job.find(S1)
+    assert party is not None
+
+    assert party.reached_at(JobPhase.LINKED) == started + kept
+
+
+def test_one_report_may_bring_earlier_phases_with_it() -> None:
+    """A short job costs each party fewer messages; its time-line is as whole."""
+    desk = started_desk()
+    started = desk.job.time(Moment.STARTED)
+    assert started is not None
+    earlier = (
+        PhaseTime(phase=JobPhase.LINKED, at=started + 1),
+        PhaseTime(phase=JobPhase.RUNNING, at=started + 2),
+    )
+    desk.handle(
+        *(
+            reported(desk.job, p, JobPhase.COMPUTED, at=started + 3, earlier=earlier)
+            for p in (S1, S2, S3)
+        ),
+        seconds=2,
+    )
+    desk.report_all(JobPhase.DELIVERED, ANNE, BERT, CONSUMER)
+
+    assert desk.job.time(Moment.RUNNING) == started + 2
+    assert desk.job.time(Moment.COMPUTED) == started + 3
+    assert desk.job.outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize("phase", [JobPhase.COMPUTED, JobPhase.FAILED])
+def test_an_earlier_phase_that_is_not_the_partys_is_refused(phase: JobPhase) -> None:
+    """A source computes nothing, and what has failed goes no further."""
+    desk = started_desk()
+    before = desk.job
+    earlier = (PhaseTime(phase=phase, at=NOW),)
+    desk.handle(reported(desk.job, ANNE, JobPhase.DELIVERED, earlier=earlier))
+
+    assert desk.job == before
+    assert _errors(desk) == [ErrorCode.FORBIDDEN]
 
 
 def test_a_result_that_overtakes_other_reports_waits_for_them() -> None:

@@ -20,6 +20,7 @@ from participant.protocol.model import (
     Stage,
     Stop,
 )
+from participant.protocol.moves import REPORT
 from shared.errors import ErrorCode, FailureCode, RefusalCode
 from shared.messages import (
     CollectTicket,
@@ -41,7 +42,7 @@ from shared.messages import (
     Outcome,
 )
 from shared.names import Duty, Principal
-from shared.protocol.machine import SetTimer, TimerFired
+from shared.protocol.machine import CancelTimer, SetTimer, TimerFired
 from tests.participant_world import (
     NOW_MS,
     Case,
@@ -147,7 +148,39 @@ def test_a_server_runs_its_part_with_its_ticket_key_and_every_peer() -> None:
     assert {pin.principal for pin in pins.pins} == {
         m.name for m in case.parties if m is not case.servers[0]
     }
-    assert side.job.is_kept
+    assert not side.job.is_kept
+
+
+def test_an_mpc_server_keeps_a_job_from_when_it_has_a_share_to_serve() -> None:
+    """What is in memory only ends with the process; there is nothing to go on with."""
+    case = Case()
+    side = accepted_server(case)
+    side.hear(case.start(side))
+    kept = {}
+    for stage in (Stage.LINKED, Stage.RUNNING, Stage.COMPUTED, Stage.DELIVERED):
+        side.feed(reached(stage))
+        kept[stage] = side.job.is_kept
+
+    assert [stage for stage, is_kept in kept.items() if is_kept] == [Stage.COMPUTED]
+
+
+def test_a_consumer_writes_down_what_a_new_process_would_need() -> None:
+    """That is its request, its number, the manifest and the end: not each phase."""
+    case = Case()
+    side = asking(case)
+    asked = side.job
+    side.hear(case.offer(side.member))
+    accepted = side.job
+    side.hear(case.start(side))
+    started = side.job
+    side.feed(reached(Stage.LINKED))
+    linked = side.job
+
+    assert asked.differs_for_good(accepted)
+    assert not accepted.differs_for_good(replace(accepted, stage=Stage.ASKED))
+    assert accepted.differs_for_good(started)
+    assert not started.differs_for_good(linked)
+    assert linked.differs_for_good(replace(linked, stage=Stage.DELIVERED))
 
 
 def test_a_source_is_told_of_servers_and_consumer_only() -> None:
@@ -223,7 +256,7 @@ def test_a_new_offer_of_the_same_job_needs_no_second_slot() -> None:
     assert accept_of(side.hear(case.offer(side.member, epoch=2))).epoch == 2
 
 
-@pytest.mark.parametrize("stage", [Stage.LINKED, Stage.RUNNING, Stage.COMPUTED])
+@pytest.mark.parametrize("stage", [Stage.COMPUTED, Stage.DELIVERED])
 def test_phases_are_reported_once_and_never_backwards(stage: Stage) -> None:
     """Reports carry times and bytes, never values."""
     case = Case()
@@ -233,8 +266,54 @@ def test_phases_are_reported_once_and_never_backwards(stage: Stage) -> None:
 
     assert report.phase is JobPhase(stage.value)
     assert (report.bytes_in, report.bytes_out, report.ms) == (10, 20, 5)
+    assert report.earlier is None
     assert side.feed(reached(stage)) == ()
     assert side.feed(reached(Stage.LINKED)) == ()
+
+
+def test_phases_that_nothing_waits_for_go_with_the_next_report() -> None:
+    """A short job costs the broker and the manager one message instead of three."""
+    case = Case()
+    side = accepted_server(case)
+    side.hear(case.start(side))
+    [later] = wished(side.feed(reached(Stage.LINKED)), SetTimer)
+    assert later.name == REPORT
+    assert side.feed(reached(Stage.RUNNING)) == ()
+    effects = side.feed(reached(Stage.COMPUTED))
+    [report] = sent(effects, JobReport)
+
+    assert CancelTimer(REPORT) in effects
+    assert [each.phase for each in report.earlier or ()] == [
+        JobPhase.LINKED,
+        JobPhase.RUNNING,
+    ]
+    assert side.feed(TimerFired(REPORT)) == ()
+
+
+def test_phases_of_a_long_job_are_reported_after_a_moment() -> None:
+    """Whoever watches the job sees it move."""
+    case = Case()
+    side = accepted_server(case)
+    side.hear(case.start(side))
+    side.feed(reached(Stage.LINKED))
+    [first] = sent(side.feed(TimerFired(REPORT)), JobReport)
+    [later] = wished(side.feed(reached(Stage.RUNNING)), SetTimer)
+    [second] = sent(side.feed(TimerFired(REPORT)), JobReport)
+
+    assert (first.phase, first.earlier) == (JobPhase.LINKED, None)
+    assert later.name == REPORT
+    assert (second.phase, second.earlier) == (JobPhase.RUNNING, None)
+
+
+def test_a_failure_tells_the_phases_before_it() -> None:
+    """Who looks for the cause sees how far the party had come."""
+    case = Case()
+    side = accepted_server(case)
+    side.hear(case.start(side))
+    side.feed(reached(Stage.LINKED))
+    [report] = sent(side.feed(broke(FailureCode.ENGINE, None)), JobReport)
+
+    assert [each.phase for each in report.earlier or ()] == [JobPhase.LINKED]
 
 
 def test_a_failure_is_reported_with_its_peer_and_the_manager_ends_the_job() -> None:
