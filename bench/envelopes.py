@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
-from bench.measured import Measured
+from bench.measured import Figure, Series
 from shared import codec, envelope
 from shared.crypto.keys import KemKey, SigningKey, verify
 from shared.crypto.sealing import aead_open, aead_seal
@@ -50,7 +49,7 @@ def _timed(action: Callable[[], object]) -> float:
     return (time.perf_counter() - start) / PER_ROUND * 1e6
 
 
-def measure() -> list[Measured]:
+def measure() -> list[Figure]:
     """Return seal and open of a ``job.accept``, interleaved with their floors."""
     signer, key, nonce = SigningKey.generate(), b"k" * 32, b"n" * 24
     realm = Fingerprint(b"f" * 32)
@@ -109,11 +108,12 @@ def measure() -> list[Measured]:
         for name, action in actions.items():
             times[name].append(_timed(action))
     return [
-        Measured(
-            f"envelope {name}",
-            median(times[name]),
-            median(times[f"{name} floor"]),
+        Figure(
+            "envelopes",
+            name,
             "µs",
+            Series.of(times[name]),
+            (("its primitives", Series.of(times[f"{name} floor"])),),
         )
         for name in ("seal", "open")
     ]

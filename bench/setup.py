@@ -1,51 +1,186 @@
-"""Set-up of a job, request to ready, beside four bare broker hops."""
+"""Set-up of a job, from request to ready, beside four bare hops and handshakes.
 
-import json
+Request: the consumer's control process has the request. Ready: the manager has
+every party's report that all its links are authenticated, so a fifth hop is in it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
-import pika
+import numpy as np
 
-from bench.hops import floor_ms
-from bench.measured import Measured
-from manager.broker.access import broker_access
-from manager.cli.demo import EXAMPLE, demo_parties
-from manager.cli.demo_cluster import Cluster
-from manager.config import load_settings
+from bench.floor import Floor, floor
+from bench.measured import Figure, Series
+from bench.realm import Asked, BenchRealm, Member, consumer, server, source
+from manager.protocol.job_state import Moment
+from participant.service.question import Question
+from participant.statistics.params import Params
+from shared.errors import JobError
 
-WARM_JOBS = 15
-QUESTION = ("runmpc", "--dataset", "visits", "--statistic", "mean", "--column", "mdvis")
-
-
-def _parameters(cluster: Cluster) -> pika.URLParameters:
-    access = broker_access(load_settings({"home": cluster.home("manager")}))
-    user = access.credentials.admin
-    parameters = pika.URLParameters(access.amqp_url)
-    parameters.virtual_host = access.vhost
-    parameters.credentials = pika.PlainCredentials(user.user, user.password)
-    context = access.tls()
-    if context is not None:
-        parameters.ssl_options = pika.SSLOptions(context, parameters.host)
-    return parameters
+ROWS = 1000
+COLUMN = "x"
+PART = "setup"
+STEPS = (Moment.REQUESTED, Moment.OFFERED, Moment.STARTED, Moment.READY)
 
 
-def measure(cluster: Cluster) -> list[Measured]:
-    """Return set-up times of three servers, three sources and a consumer.
+@dataclass(frozen=True, slots=True, order=True)
+class Size:
+    """How many MPC servers and sources a job has."""
 
-    Cold: the first job, every link new. Warm: the median of the jobs after it.
-    """
-    cluster.start_realm("bench", demo_parties(EXAMPLE))
-    for number in range(WARM_JOBS + 1):
-        cluster.note(f"job {number + 1} of {WARM_JOBS + 1}")
-        json.loads(cluster.participant("analyst", *QUESTION, "--json"))
-    cluster.note("the floor: bare hops on the same broker")
-    floor = floor_ms(_parameters(cluster), len(cluster.principals))
-    setups = [
-        job["times"]["ready"] - job["times"]["requested"]
-        for job in cluster.closed_jobs(WARM_JOBS + 1)
-    ]
-    return [
-        Measured("set-up (3 servers, 3 sources), cold", setups[0], floor, "ms"),
-        Measured(
-            "set-up (3 servers, 3 sources), warm", median(setups[1:]), floor, "ms"
+    servers: int
+    sources: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Size":
+        """Read ``3x5``: three servers, five sources.
+
+        Raises:
+            ValueError: it is not of this form, or there are too few.
+        """
+        servers, _, sources = text.partition("x")
+        size = cls(int(servers), int(sources))
+        if size.servers < 2 or size.sources < 1:  # noqa: PLR2004 - least that an engine takes
+            raise ValueError("at least two servers and one source are needed")
+        return size
+
+    @property
+    def dataset(self) -> str:
+        """The dataset that just so many sources offer."""
+        return f"first_{self.sources}"
+
+    @property
+    def links(self) -> int:
+        """How many links a job has: server to server, and client to server."""
+        return self.servers * (self.servers - 1) // 2 + self.servers * (
+            self.sources + 1
+        )
+
+    def __str__(self) -> str:
+        """Return it as it is written."""
+        return f"{self.servers}x{self.sources}"
+
+
+SIZES = (
+    Size(3, 1),
+    Size(3, 5),
+    Size(3, 10),
+    Size(5, 5),
+    Size(5, 10),
+    Size(7, 10),
+    Size(10, 10),
+    Size(3, 25),
+)
+
+
+def make_table(path: Path, rows: int) -> Path:
+    """Write one numeric column of so many rows; return the path."""
+    values = np.random.default_rng(rows).normal(size=rows)
+    np.save(path, values.astype([(COLUMN, np.float64)]))
+    return path
+
+
+def members(sizes: Sequence[Size], table: Path) -> tuple[Member, ...]:
+    """Return the parties that jobs of these sizes need."""
+    names = {size.dataset: size.sources for size in sizes}
+    return (
+        *map(server, range(max(size.servers for size in sizes))),
+        *(
+            source(
+                index,
+                [(name, table) for name, count in names.items() if index < count],
+            )
+            for index in range(max(size.sources for size in sizes))
         ),
-    ]
+        consumer(),
+    )
+
+
+def question(size: Size) -> Question:
+    """Return the mean that is asked of these parties."""
+    return Question(
+        params=Params(statistic="mean", columns=(COLUMN,)),
+        dataset=size.dataset,
+        servers=size.servers,
+    )
+
+
+def measure(
+    realm: BenchRealm, sizes: Sequence[Size], rounds: int
+) -> tuple[Figure, ...]:
+    """Return set-up of these sizes in a running realm that has their parties."""
+    servers = max(size.servers for size in sizes)
+    sources = max(size.sources for size in sizes)
+    with floor(realm, servers, sources) as bare:
+        return tuple(
+            figure
+            for size in sizes
+            for figure in _measure_size(realm, bare, size, rounds)
+        )
+
+
+def _measure_size(
+    realm: BenchRealm, bare: Floor, size: Size, rounds: int
+) -> Iterator[Figure]:
+    realm.note(f"set-up {size}, {size.links} links, {rounds} rounds")
+    names = [server(index).name for index in range(size.servers)]
+    times: dict[str, list[float]] = defaultdict(list)
+    steps: dict[str, list[Asked]] = defaultdict(list)
+    for number in range(rounds + 1):
+        cold = _cold(realm, size, names)
+        warm = _warm(realm, size, names)
+        floors = {
+            f"{kind} floor": bare.round_ms(
+                size.servers, size.sources, cold=kind == "cold"
+            )
+            for kind in ("warm", "cold")
+        }
+        if number == 0:  # the first of everything is not like the others
+            continue
+        for kind, asked in (("cold", cold), ("warm", warm)):
+            times[kind].append(asked.since_request(Moment.READY))
+            steps[kind].append(asked)
+        for kind, milliseconds in floors.items():
+            times[kind].append(milliseconds)
+    for kind, floor_name in (
+        ("warm", "four hops"),
+        ("cold", f"four hops, {size.links} handshakes"),
+    ):
+        yield Figure(
+            PART,
+            f"{size} {kind}",
+            "ms",
+            Series.of(times[kind]),
+            ((floor_name, Series.of(times[f"{kind} floor"])),),
+            details=_details(steps[kind]),
+        )
+
+
+def _details(jobs: Iterable[Asked]) -> dict[str, float]:
+    """Return the median of when each step was reached, ms since the request."""
+    reached = list(jobs)
+    return {
+        moment.value: median(job.since_request(moment) for job in reached)
+        for moment in STEPS
+    }
+
+
+def _cold(realm: BenchRealm, size: Size, names: Sequence[str]) -> Asked:
+    """Ask with every link new."""
+    realm.cut_links(names)
+    return realm.ask(question(size))
+
+
+def _warm(realm: BenchRealm, size: Size, names: Sequence[str]) -> Asked:
+    """Ask with every link pooled.
+
+    Raises:
+        JobError: a link was not: the figure would be of something else.
+    """
+    before = realm.links(names)
+    asked = realm.ask(question(size))
+    if realm.links(names) != before:
+        raise JobError(f"a job of {size} that should be warm opened or lost links")
+    return asked
