@@ -7,21 +7,19 @@ every party's report that all its links are authenticated, so a fifth hop is in 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-import numpy as np
-
-from bench.floor import Floor, floor
+from bench.floor import Floor
 from bench.measured import Figure, Series
-from bench.realm import Asked, BenchRealm, Member, consumer, server, source
+from bench.realm import Asked, BenchRealm, server
+from bench.tables import COLUMN
 from manager.protocol.job_state import Moment
 from participant.service.question import Question
 from participant.statistics.params import Params
 from shared.errors import JobError
 
 ROWS = 1000
-COLUMN = "x"
+"""Of every source: set-up holds reading them."""
 PART = "setup"
 STEPS = (Moment.REQUESTED, Moment.OFFERED, Moment.STARTED, Moment.READY)
 
@@ -75,29 +73,6 @@ SIZES = (
 )
 
 
-def make_table(path: Path, rows: int) -> Path:
-    """Write one numeric column of so many rows; return the path."""
-    values = np.random.default_rng(rows).normal(size=rows)
-    np.save(path, values.astype([(COLUMN, np.float64)]))
-    return path
-
-
-def members(sizes: Sequence[Size], table: Path) -> tuple[Member, ...]:
-    """Return the parties that jobs of these sizes need."""
-    names = {size.dataset: size.sources for size in sizes}
-    return (
-        *map(server, range(max(size.servers for size in sizes))),
-        *(
-            source(
-                index,
-                [(name, table) for name, count in names.items() if index < count],
-            )
-            for index in range(max(size.sources for size in sizes))
-        ),
-        consumer(),
-    )
-
-
 def question(size: Size) -> Question:
     """Return the mean that is asked of these parties."""
     return Question(
@@ -108,17 +83,12 @@ def question(size: Size) -> Question:
 
 
 def measure(
-    realm: BenchRealm, sizes: Sequence[Size], rounds: int
+    realm: BenchRealm, bare: Floor, sizes: Sequence[Size], rounds: int
 ) -> tuple[Figure, ...]:
     """Return set-up of these sizes in a running realm that has their parties."""
-    servers = max(size.servers for size in sizes)
-    sources = max(size.sources for size in sizes)
-    with floor(realm, servers, sources) as bare:
-        return tuple(
-            figure
-            for size in sizes
-            for figure in _measure_size(realm, bare, size, rounds)
-        )
+    return tuple(
+        figure for size in sizes for figure in _measure_size(realm, bare, size, rounds)
+    )
 
 
 def _measure_size(
