@@ -30,7 +30,7 @@ def _sizes(
     try:
         return tuple(Size.parse(each) for each in text.split(","))
     except ValueError as error:
-        raise click.BadParameter("write SERVERSxSOURCES, such as 3x1,3x5") from error
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command()

@@ -4,6 +4,7 @@ Nothing here needs the process's help, so what is measured stays as it is.
 """
 
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -112,10 +113,18 @@ def _cut(process: int, descriptor: int) -> bool:
     """Shut one socket of another process down, if it is a TCP connection."""
     copied = _libc.syscall(_PIDFD_GETFD, process, descriptor, 0)
     if copied < 0:
-        raise OSError(ctypes.get_errno(), "cannot copy another process's descriptor")
+        code = ctypes.get_errno()
+        if code == errno.EBADF:  # closed meanwhile
+            return False
+        raise OSError(code, "cannot copy another process's descriptor")
     with closing(socket.socket(fileno=copied)) as other:
         is_tcp = other.family in {socket.AF_INET, socket.AF_INET6}
         if not is_tcp or other.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return False
-        other.shutdown(socket.SHUT_RDWR)
+        try:
+            other.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            return False  # its other end was cut before
         return True

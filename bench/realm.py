@@ -37,6 +37,8 @@ SLOTS_STEP = 15
 STARTED_AT_ONCE = 4
 CLOSED_SECONDS = 30.0
 POLL_SECONDS = 0.01
+SETTLE_SECONDS = 0.05
+"""For the last frames of a job, and for the other ends to see that a link is cut."""
 MANAGER_READY = "manager ready"
 DATA_PROCESS = "participant.dataplane.process"
 
@@ -191,10 +193,11 @@ class BenchRealm(Cluster):
         """Break every data link of these servers; no party has it any more then."""
         pids = [self.data_pid(name) for name in names]
         deadline = time.monotonic() + CLOSED_SECONDS
-        while sum(processes.cut_connections(pid) for pid in pids):
+        time.sleep(SETTLE_SECONDS)
+        while sum(processes.cut_connections(pid) for pid in pids) > 0:
             if time.monotonic() > deadline:
                 raise JobError("links that were cut do not go away")
-            time.sleep(POLL_SECONDS)
+            time.sleep(SETTLE_SECONDS)
 
     def links(self, names: Sequence[str]) -> frozenset[str]:
         """Return the kernel's names of the sockets of these servers' data planes."""

@@ -4,6 +4,7 @@ Request: the consumer's control process has the request. Ready: the manager has
 every party's report that all its links are authenticated, so a fifth hop is in it.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from bench.measured import Figure, Series
 from bench.realm import Asked, BenchRealm, server
 from bench.tables import COLUMN
 from manager.protocol.job_state import Moment
-from participant.service.question import Question
+from participant.service.question import MIN_SERVERS, Question
 from participant.statistics.params import Params
 from shared.errors import JobError
 
 ROWS = 1000
 """Of every source: set-up holds reading them."""
 PART = "setup"
+_SIZE = re.compile(r"([1-9][0-9]*)x([1-9][0-9]*)")
 STEPS = (Moment.REQUESTED, Moment.OFFERED, Moment.STARTED, Moment.READY)
 
 
@@ -36,13 +38,12 @@ class Size:
         """Read ``3x5``: three servers, five sources.
 
         Raises:
-            ValueError: it is not of this form, or there are too few.
+            ValueError: it is not of this form, or there are too few servers.
         """
-        servers, _, sources = text.partition("x")
-        size = cls(int(servers), int(sources))
-        if size.servers < 2 or size.sources < 1:  # noqa: PLR2004 - least that an engine takes
-            raise ValueError("at least two servers and one source are needed")
-        return size
+        found = _SIZE.fullmatch(text)
+        if found is None or int(found[1]) < MIN_SERVERS:
+            raise ValueError("write at least two servers and one source, such as 3x1")
+        return cls(int(found[1]), int(found[2]))
 
     @property
     def dataset(self) -> str:
