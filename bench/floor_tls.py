@@ -76,7 +76,7 @@ class Ends:
 
     def __init__(self, credentials: Credentials) -> None:
         self._dialler, self._listener = contexts(credentials)
-        self._open: list[asyncio.BaseTransport] = []
+        self._open: list[asyncio.Transport] = []
         self._accepted = 0
         self._changed = asyncio.Event()
 
@@ -95,7 +95,7 @@ class Ends:
             self._changed.clear()
             await self._changed.wait()
 
-    def stands(self, transport: asyncio.BaseTransport, *, is_accepted: bool) -> None:
+    def stands(self, transport: asyncio.Transport, *, is_accepted: bool) -> None:
         """Take note of an end whose handshake is done."""
         self._open.append(transport)
         if is_accepted:
@@ -103,9 +103,9 @@ class Ends:
             self._changed.set()
 
     def close(self) -> None:
-        """Close every end; the next links are new ones."""
+        """Drop every end at once; the next links are new ones."""
         for transport in self._open:
-            transport.close()
+            transport.abort()
         self._open.clear()
         self._accepted = 0
 
@@ -128,4 +128,5 @@ class _End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream
         self._ends.stands(transport, is_accepted=self._is_accepted)

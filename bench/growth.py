@@ -32,10 +32,10 @@ SIZES: Final = (
 )
 REGISTERED: Final = (125, 250, 500, 1000)
 REGISTERED_SIZE: Final = Size(3, 5)
-JOBS: Final = 4
-"""Of a sample: the kernel counts CPU time in hundredths of a second."""
-FLOOR_JOBS: Final = 20
-"""Of a sample of the bare manager process, for the same reason."""
+JOBS: Final = 3
+"""Of a sample."""
+FLOOR_JOBS: Final = 10
+"""Of a sample of the bare manager process."""
 SETUP, CPU = "set-up", "manager CPU a job"
 SETUP_FLOOR, CPU_FLOOR = "four hops", "bare manager process"
 FLOORS: Final = {SETUP: SETUP_FLOOR, CPU: CPU_FLOOR}
