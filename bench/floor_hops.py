@@ -7,7 +7,7 @@ Nothing is signed, sealed, stored or decided.
 """
 
 import asyncio
-import signal
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -144,7 +144,9 @@ def party_main(
 
 def _run(work: object) -> None:
     assert asyncio.iscoroutine(work)  # noqa: S101 - our own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pipe says when to end
+    # A session of its own, as each of our parties has: the kernel shares processors
+    # out among sessions. It also keeps Ctrl-C away; the pipe says when to end.
+    os.setsid()
     asyncio.run(work)
 
 

@@ -5,9 +5,14 @@ from pathlib import Path
 
 from rich.table import Table
 
+from bench import setup
 from bench.measured import Figure, Series
 from bench.plot import Panel, svg
 
+STEPS = ("set-up", *(moment.value for moment in setup.STEPS))
+STEPS_SAID = """\
+Medians, from the request on: until the manager has it, has offered it to all, has all
+accepts and starts it, and knows of all links."""
 HEADINGS = ("part", "figure", "median", "min to max", "floor", "ratio")
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
 PAGE, PLOT = "performance.md", "growth.svg"
@@ -31,6 +36,18 @@ def rows(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
         )
         found += [("", "", "", "", _floor(each, figure.unit), "") for each in others]
     return found
+
+
+def steps(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
+    """Return when each step was reached of what has steps, one row a figure."""
+    return [
+        (
+            figure.name,
+            *(_number(figure.details[step], figure.unit) for step in STEPS[1:]),
+        )
+        for figure in figures
+        if figure.details
+    ]
 
 
 def orders(panels: Iterable[Panel]) -> list[str]:
@@ -80,6 +97,12 @@ def markdown(
         "",
         *_table(HEADINGS, rows(figures)),
         "",
+        "## Steps of a set-up",
+        "",
+        STEPS_SAID,
+        "",
+        *_table(STEPS, steps(figures)),
+        "",
         "## Growth",
         "",
         f"![time against size, both axes logarithmic]({PLOT})",
@@ -127,8 +150,8 @@ def significant(value: float) -> str:
 
 
 def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """Return a table in Markdown, its numbers to the right."""
-    places = ("---", "---", "--:", "--:", "--:", "--:")[: len(headings)]
+    """Return a table in Markdown."""
+    places = ["---"] * len(headings)
     return [
         f"| {' | '.join(headings)} |",
         f"|{'|'.join(places)}|",

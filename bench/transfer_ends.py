@@ -5,7 +5,7 @@ sender's time runs, once its connections stand, until every receiver has answere
 """
 
 import asyncio
-import signal
+import os
 import socket
 import ssl
 import threading
@@ -136,7 +136,7 @@ class _Counting(asyncio.BufferedProtocol):
 
 def receiver_main(credentials: Credentials, pipe: Connection) -> None:
     """Be a server's process until it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setsid()  # keeps Ctrl-C away: the bench ends this process
     asyncio.run(_receive(credentials, pipe))
 
 
@@ -184,7 +184,7 @@ def sender_main(
         keys: the hash of a receiver's key by its port for our links.
         pipe: brings what to send, takes the seconds that it took.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setsid()  # keeps Ctrl-C away: the bench ends this process
     asyncio.run(_send(credentials, keys, pipe))
 
 

@@ -5,7 +5,7 @@ import pytest
 from bench.fit import Power
 from bench.measured import Figure, Series
 from bench.plot import Line, Panel
-from bench.report import BEGIN, END, markdown, orders, put, rows, significant
+from bench.report import BEGIN, END, markdown, orders, put, rows, significant, steps
 
 FIGURE = Figure(
     "transfer",
@@ -68,6 +68,16 @@ def test_page_without_marks_is_refused() -> None:
     """Figures are never written to a place that nobody chose."""
     with pytest.raises(ValueError, match="no place"):
         put("a page\n", "new\n")
+
+
+def test_steps_are_those_of_set_ups() -> None:
+    """A slow set-up shows which hop was slow; other figures have no steps."""
+    details = {"requested": 2.0, "offered": 3.0, "started": 9.0, "ready": 20.0}
+    figure = Figure("setup", "3x1 warm", "ms", Series.of([20.0]), details=details)
+
+    assert steps([FIGURE, figure]) == [
+        ("3x1 warm", "2.00 ms", "3.00 ms", "9.00 ms", "20.0 ms")
+    ]
 
 
 def test_markdown_holds_machine_figures_and_orders() -> None:
