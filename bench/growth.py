@@ -78,7 +78,7 @@ class Curve:
 
     def panel(self) -> Panel:
         """Return the plot of it."""
-        return Panel(f"growing {self.what}", self.what, "ms, median", self.lines())
+        return Panel(f"more {self.what}", self.what, "ms, median", self.lines())
 
 
 def measure(realm: BenchRealm, bare: Floor, rounds: int) -> tuple[Curve, Curve]:

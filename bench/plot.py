@@ -8,7 +8,7 @@ from html import escape
 from bench.fit import Power
 
 WIDTH, HEIGHT = 480, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 132
+LEFT, RIGHT, TOP, BOTTOM = 64, 28, 40, 132
 COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#7a5195")
 GRID, INK = "#dddddd", "#222222"
 LEGEND_STEP = 18
