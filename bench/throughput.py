@@ -5,7 +5,7 @@ The floor is as many jobs at once through the bare processes: four hops each.
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from bench import setup
 from bench.floor import Floor
@@ -13,6 +13,7 @@ from bench.measured import Better, Figure, Series
 from bench.realm import BenchRealm
 from bench.setup import Size
 from participant.service.question import Question
+from shared.errors import JobError
 
 PART = "throughput"
 IN_FLIGHT = (1, 4, 16)
@@ -25,11 +26,13 @@ def measure(realm: BenchRealm, bare: Floor, size: Size, rounds: int) -> list[Fig
     question = setup.question(size)
     ours: dict[int, list[float]] = defaultdict(list)
     floors: dict[int, list[float]] = defaultdict(list)
+    failed: Counter[int] = Counter()
     for number in range(rounds + 1):
         realm.note(f"jobs in flight: round {number} of {rounds}")
         for in_flight in IN_FLIGHT:
             count = max(LEAST_JOBS, 2 * in_flight)
-            rate = asyncio.run(_rate(realm, question, count, in_flight))
+            rate, failures = asyncio.run(_rate(realm, question, count, in_flight))
+            failed[in_flight] += failures
             floor_ms = bare.round_ms(size.servers, size.sources, jobs=in_flight)
             if number > 0:  # the first of everything is not like the others
                 ours[in_flight].append(rate)
@@ -37,7 +40,7 @@ def measure(realm: BenchRealm, bare: Floor, size: Size, rounds: int) -> list[Fig
     return [
         Figure(
             PART,
-            f"{in_flight} in flight",
+            f"{in_flight} in flight" + _said(failed[in_flight]),
             "jobs/s",
             Series.of(ours[in_flight]),
             (("four hops each", Series.of(floors[in_flight])),),
@@ -47,18 +50,28 @@ def measure(realm: BenchRealm, bare: Floor, size: Size, rounds: int) -> list[Fig
     ]
 
 
+def _said(failures: int) -> str:
+    return f", {failures} failed" if failures else ""
+
+
 async def _rate(
     realm: BenchRealm, question: Question, count: int, in_flight: int
-) -> float:
-    """Return the jobs per second until so many have their results."""
+) -> tuple[float, int]:
+    """Return how many of so many jobs had results a second, and how many failed."""
     turns = asyncio.Semaphore(in_flight)
+    failed = 0
 
     async def one() -> None:
+        nonlocal failed
         async with turns:
-            await realm.result_of(question)
+            try:
+                await realm.result_of(question)
+            except JobError as error:
+                realm.note(str(error))
+                failed += 1
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(count):
             group.create_task(one())
-    return count / (time.perf_counter() - began)
+    return (count - failed) / (time.perf_counter() - began), failed
