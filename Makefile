@@ -19,7 +19,7 @@ help:
 	@echo 'make setup   virtual environment in .venv, and RabbitMQ'
 	@echo 'make demo    a whole realm on this machine answers four questions'
 	@echo 'make test    every check and test, with a real broker'
-	@echo 'make bench   measure set-up times and throughput'
+	@echo 'make bench   measure everything, each figure beside its floor'
 	@echo 'make clean   remove everything that was made here'
 
 setup: $(READY) rabbitmq

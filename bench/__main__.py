@@ -8,31 +8,40 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from bench import envelopes, report, setup
-from bench.measured import Figure
-from bench.realm import BenchRealm
+from bench import report
+from bench.run import Bench, Part, Wanted
+from bench.setup import SIZES, Size
 
 STDOUT = "-"
-ROUNDS = 9
-PARTS = ("setup", "envelopes")
+ROUNDS = LEAST_ROUNDS = 7
+"""A figure in the docs has at least so many samples."""
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+WIDTH = 120
+"""Of the table where the output is not a terminal."""
 
 
 def _sizes(
     _context: click.Context, _option: click.Parameter, text: str | None
-) -> tuple[setup.Size, ...]:
+) -> tuple[Size, ...]:
     """Read ``3x1,3x5``; nothing means every size of the bench."""
     if text is None:
-        return setup.SIZES
+        return SIZES
     try:
-        return tuple(setup.Size.parse(each) for each in text.split(","))
+        return tuple(Size.parse(each) for each in text.split(","))
     except ValueError as error:
-        raise click.BadParameter("write SERVERSxSOURCES, such as 3x1,3x5") from error
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command()
-@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
+@click.argument("parts", nargs=-1, type=click.Choice([part.value for part in Part]))
 @click.option("--sizes", callback=_sizes, help="Of set-ups: 3x1,3x5 and so on.")
-@click.option("--rounds", type=click.IntRange(1), default=ROUNDS, show_default=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=ROUNDS,
+    show_default=True,
+    help="Samples of each figure, taken in turn with its floor's.",
+)
 @click.option(
     "--json",
     "json_path",
@@ -41,45 +50,43 @@ def _sizes(
     metavar="[FILE]",
     help="Write JSON to FILE, or to stdout instead of the table.",
 )
+@click.option(
+    "--docs/--no-docs",
+    default=True,
+    help=f"Write docs/{report.PAGE} and docs/{report.PLOT} after a whole bench.",
+)
 def bench(
     parts: tuple[str, ...],
-    sizes: tuple[setup.Size, ...],
+    sizes: tuple[Size, ...],
     rounds: int,
     json_path: str | None,
+    docs: bool,
 ) -> None:
-    """Measure PARTS of the framework, all of them unless some are named."""
+    """Measure PARTS of the framework, all of them unless some are named.
+
+    Everything runs in a realm of its own that ends with the command. The whole
+    takes about a quarter of an hour.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     progress = Console(stderr=True)
-    figures = _measure(parts or PARTS, sizes, rounds, progress)
-    text = json.dumps({"figures": [each.to_json() for each in figures]}, indent=1)
+    wanted = Wanted(frozenset(map(Part, parts or Part)), sizes, rounds)
+    results = Bench(wanted, lambda text: progress.print(f"[dim]· {text}[/dim]")).run()
+    found = (results.figures, results.panels, results.machine)
+    text = json.dumps(report.to_json(*found), indent=1)
     if json_path == STDOUT:
         click.echo(text)
-        return
-    if json_path is not None:
-        Path(json_path).write_text(text + "\n")
-    Console().print(report.table(figures))
-
-
-def _measure(
-    parts: tuple[str, ...],
-    sizes: tuple[setup.Size, ...],
-    rounds: int,
-    progress: Console,
-) -> list[Figure]:
-    figures: list[Figure] = []
-    realm = BenchRealm(note=lambda text: progress.print(f"[dim]· {text}[/dim]"))
-    try:
-        if "envelopes" in parts:
-            realm.note("envelopes")
-            figures += envelopes.measure()
-        if "setup" in parts:
-            realm.start_realm("bench")
-            table = setup.make_table(realm.folder / "small.npy", setup.ROWS)
-            realm.bring(setup.members(sizes, table))
-            figures += setup.measure(realm, sizes, rounds)
-    finally:
-        realm.stop()
-    return figures
+    else:
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=WIDTH)
+        console.print(report.table(results.figures))
+        for order in report.orders(results.panels):
+            console.print(order)
+        if json_path is not None:
+            Path(json_path).write_text(text + "\n")
+    is_whole = not parts and sizes == SIZES and rounds >= LEAST_ROUNDS
+    if docs and is_whole:
+        report.write_docs(DOCS, *found)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """The floor of a job's set-up: its processes, and rounds of hops and handshakes."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -70,11 +70,21 @@ class Floor:
             self.stop()
             raise
 
-    def round_ms(self, servers: int, sources: int, *, cold: bool) -> float:
+    @property
+    def manager_pid(self) -> int:
+        """The process that stands for the manager."""
+        pid = self._manager.process.pid
+        assert pid is not None  # noqa: S101 - it was started
+        return pid
+
+    def round_ms(
+        self, servers: int, sources: int, *, cold: bool = False, jobs: int = 1
+    ) -> float:
         """Return the milliseconds of one round with so many servers and sources.
 
-        From the consumer's publication to the last start delivered; if ``cold``, to
-        the last handshake done, of as many links as a job has.
+        From the consumer's first publication to the last start delivered; if
+        ``cold``, to the last handshake done, of as many links as a job has.
+        ``jobs``: how many are requested at once.
         """
         chosen = self._servers[:servers]
         clients = [self._consumer, *self._sources[:sources]]
@@ -82,18 +92,33 @@ class Floor:
         orders = [
             (
                 server,
-                PartyRound(ports[index + 1 :], index + len(clients), begins=False)
+                PartyRound(ports[index + 1 :], index + len(clients), False, jobs)
                 if cold
-                else PartyRound((), 0, begins=False),
+                else PartyRound((), 0, begins=False, jobs=jobs),
             )
             for index, server in enumerate(chosen)
         ]
         orders += [
-            (client, PartyRound(ports if cold else (), 0, client is self._consumer))
+            (
+                client,
+                PartyRound(ports if cold else (), 0, client is self._consumer, jobs),
+            )
             for client in clients
         ]
         queues = tuple(party.queue for party, _ in orders)
-        self._manager.pipe.send(ManagerRound(queues))
+        return self._round_ms(ManagerRound(queues), orders)
+
+    def exchange_ms(self) -> float:
+        """Return the milliseconds of two hops: to the manager process and back."""
+        return self._round_ms(
+            ManagerRound((self._consumer.queue,), is_exchange=True),
+            [(self._consumer, PartyRound((), 0, begins=True))],
+        )
+
+    def _round_ms(
+        self, manager: ManagerRound, orders: Sequence[tuple[_Bare, PartyRound]]
+    ) -> float:
+        self._manager.pipe.send(manager)
         self._manager.answer()
         for party, order in orders:
             party.pipe.send(order)

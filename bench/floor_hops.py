@@ -7,8 +7,9 @@ Nothing is signed, sealed, stored or decided.
 """
 
 import asyncio
-import signal
+import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -23,9 +24,12 @@ from shared.transport.authority import context_for
 
 BODY_BYTES = 1500
 """Of every message: about an envelope's size."""
+PADDING = bytes(BODY_BYTES - 2)
 PERSISTENT = BasicProperties(delivery_mode=2)
 MANAGER_QUEUE = "bench.floor.manager"
-REQUEST, OFFER, ACCEPT, START = (bytes([kind]) * BODY_BYTES for kind in range(4))
+REQUEST, OFFER, ACCEPT, START = range(4)
+MAX_JOBS = 256
+"""Of one round: a message says in one byte which job it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +55,41 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class ManagerRound:
-    """Whom the manager process sends to in the next round: queues."""
+    """Whom the manager process sends to in the next round: queues.
+
+    ``is_exchange``: it answers each request at once, which makes two hops.
+    """
 
     queues: tuple[str, ...]
+    is_exchange: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PartyRound:
-    """A party's next round: ports to dial, ends to accept; whether it begins it."""
+    """A party's next round.
+
+    Attributes:
+        dials: ports to dial once all has started.
+        accepts: how many ends to accept then.
+        begins: whether it publishes the requests.
+        jobs: how many are requested at once.
+    """
 
     dials: tuple[int, ...]
     accepts: int
     begins: bool
+    jobs: int = 1
 
 
 class _Process:
-    """One connection, one queue, and a pipe to whoever measures."""
+    """One connection and one queue."""
 
-    def __init__(self, login: Login, queue: str, pipe: Connection) -> None:
+    def __init__(self, login: Login, queue: str) -> None:
         self._login = login
         self._queue = queue
-        self.pipe = pipe
         self.channel: Channel | None = None
 
-    async def open(self, take: Callable[[bytes], None]) -> None:
+    async def open(self, take: Callable[[int, int], None]) -> None:
         """Connect, declare the queue and consume from it."""
         opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         AsyncioConnection(
@@ -87,7 +102,7 @@ class _Process:
         def delivered(
             _: Channel, deliver: Basic.Deliver, __: BasicProperties, body: bytes
         ) -> None:
-            take(body)
+            take(body[0], body[1])
             channel.basic_ack(deliver.delivery_tag or 0)
 
         await _called(channel.confirm_delivery, ack_nack_callback=lambda _: None)
@@ -101,9 +116,10 @@ class _Process:
             channel.basic_consume, queue=self._queue, on_message_callback=delivered
         )
 
-    def publish(self, queue: str, body: bytes) -> None:
+    def publish(self, queue: str, kind: int, job: int) -> None:
         """Publish one message, persistent, mandatory, to be confirmed."""
         assert self.channel is not None  # noqa: S101 - it was opened
+        body = bytes((kind, job)) + PADDING
         self.channel.basic_publish("", queue, body, PERSISTENT, mandatory=True)
 
 
@@ -128,58 +144,61 @@ def party_main(
 
 def _run(work: object) -> None:
     assert asyncio.iscoroutine(work)  # noqa: S101 - our own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pipe says when to end
+    # A session of its own, as each of our parties has: the kernel shares processors
+    # out among sessions. It also keeps Ctrl-C away; the pipe says when to end.
+    os.setsid()
     asyncio.run(work)
 
 
 async def _manager(login: Login, pipe: Connection) -> None:
-    queues: tuple[str, ...] = ()
-    accepted = 0
+    order = ManagerRound(())
+    accepted: Counter[int] = Counter()
 
-    def take(body: bytes) -> None:
-        nonlocal accepted
-        if body == REQUEST:
-            accepted = 0
-            for queue in queues:
-                process.publish(queue, OFFER)
-            return
-        accepted += 1
-        if accepted == len(queues):
-            for queue in queues:
-                process.publish(queue, START)
+    def take(kind: int, job: int) -> None:
+        if kind == REQUEST:
+            answer = START if order.is_exchange else OFFER
+        else:
+            accepted[job] += 1
+            if accepted[job] < len(order.queues):
+                return
+            answer = START
+        for queue in order.queues:
+            process.publish(queue, answer, job)
 
-    process = _Process(login, MANAGER_QUEUE, pipe)
+    process = _Process(login, MANAGER_QUEUE)
     await process.open(take)
     pipe.send(0)
-    while isinstance(order := await _received(pipe), ManagerRound):
-        queues = order.queues
+    while isinstance(received := await _received(pipe), ManagerRound):
+        order = received
+        accepted.clear()
         pipe.send(0)
 
 
 async def _party(
     login: Login, queue: str, credentials: Credentials, pipe: Connection
 ) -> None:
-    started = asyncio.Event()
+    starts = asyncio.Semaphore(0)
 
-    def take(body: bytes) -> None:
-        if body == OFFER:
-            process.publish(MANAGER_QUEUE, ACCEPT)
+    def take(kind: int, job: int) -> None:
+        if kind == OFFER:
+            process.publish(MANAGER_QUEUE, ACCEPT, job)
         else:
-            started.set()
+            starts.release()
 
-    process = _Process(login, queue, pipe)
+    process = _Process(login, queue)
     await process.open(take)
     ends = Ends(credentials)
     pipe.send(await ends.listen())
     while isinstance(order := await _received(pipe), PartyRound):
-        started.clear()
         began = 0.0
         pipe.send(0)  # armed
         if order.begins:
             await _received(pipe)
             began = time.monotonic()
-            process.publish(MANAGER_QUEUE, REQUEST)
-        await started.wait()
+            for job in range(order.jobs):
+                process.publish(MANAGER_QUEUE, REQUEST, job)
+        for _ in range(order.jobs):
+            await starts.acquire()
         await ends.link(order.dials, order.accepts)
         pipe.send((began, time.monotonic()))
         await _received(pipe)  # everybody is done

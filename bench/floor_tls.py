@@ -11,36 +11,44 @@ from shared.clock import SystemClock
 from shared.crypto.certificates import CertificateAuthority, TlsKey, der_to_pem
 from shared.names import Principal, Realm, Role
 
+REALM = Realm("bench")
+PRINCIPAL = Principal("bench001")
 LIFETIME = timedelta(days=1)
 SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One key with its leaf and its authority, which every end of a floor shows."""
+    """One key with its leaf, which every end of a floor shows, and who signed it."""
 
     chain: bytes
     """PEM of key and leaf."""
     authority: bytes
-    """DER."""
+    """DER of the authority's certificate."""
+    authority_key: bytes
+    """PEM of the authority's key, for ends that want leaves of their own."""
+
+    def issue(self, spki: bytes) -> bytes:
+        """Return the leaf of a key, in DER, of the shape that data links have."""
+        signer = CertificateAuthority.from_pem(self.authority_key, self.authority)
+        return _issue(signer, spki)
 
 
 def make_credentials() -> Credentials:
-    """Return fresh credentials, of the shape that data links have."""
+    """Return fresh credentials."""
     now = SystemClock().now()
-    realm = Realm("bench")
-    authority = CertificateAuthority.create(realm, now - SKEW, now + LIFETIME)
+    authority = CertificateAuthority.create(REALM, now - SKEW, now + 2 * LIFETIME)
     key = TlsKey.generate()
-    leaf = authority.issue_leaf(
-        key.spki,
-        realm,
-        Role.MPCS,
-        Principal("bench001"),
-        now - SKEW,
-        now + LIFETIME / 2,
-    )
+    leaf = der_to_pem(_issue(authority, key.spki)).encode()
     return Credentials(
-        key.private_pem + der_to_pem(leaf).encode(), authority.certificate_der
+        key.private_pem + leaf, authority.certificate_der, authority.key_pem
+    )
+
+
+def _issue(authority: CertificateAuthority, spki: bytes) -> bytes:
+    now = SystemClock().now()
+    return authority.issue_leaf(
+        spki, REALM, Role.MPCS, PRINCIPAL, now - SKEW, now + LIFETIME
     )
 
 
@@ -68,7 +76,7 @@ class Ends:
 
     def __init__(self, credentials: Credentials) -> None:
         self._dialler, self._listener = contexts(credentials)
-        self._open: list[asyncio.BaseTransport] = []
+        self._open: list[asyncio.Transport] = []
         self._accepted = 0
         self._changed = asyncio.Event()
 
@@ -87,7 +95,7 @@ class Ends:
             self._changed.clear()
             await self._changed.wait()
 
-    def stands(self, transport: asyncio.BaseTransport, *, is_accepted: bool) -> None:
+    def stands(self, transport: asyncio.Transport, *, is_accepted: bool) -> None:
         """Take note of an end whose handshake is done."""
         self._open.append(transport)
         if is_accepted:
@@ -95,9 +103,9 @@ class Ends:
             self._changed.set()
 
     def close(self) -> None:
-        """Close every end; the next links are new ones."""
+        """Drop every end at once; the next links are new ones."""
         for transport in self._open:
-            transport.close()
+            transport.abort()
         self._open.clear()
         self._accepted = 0
 
@@ -120,4 +128,5 @@ class _End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream
         self._ends.stands(transport, is_accepted=self._is_accepted)

@@ -4,6 +4,7 @@ Nothing here needs the process's help, so what is measured stays as it is.
 """
 
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -13,9 +14,6 @@ from pathlib import Path
 
 _PIDFD_GETFD = 438
 """Number of the system call, the same on every architecture."""
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_UTIME_FIELD = 11
-"""Index of ``utime`` in ``/proc/PID/stat`` after the command; ``stime`` follows."""
 _KIB_IN_MIB = 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,12 +46,12 @@ def arguments(pid: int) -> tuple[str, ...]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, user and system."""
-    # The command in brackets may hold blanks.
-    text = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-    fields = text.split()
-    ticks = int(fields[_UTIME_FIELD]) + int(fields[_UTIME_FIELD + 1])
-    return ticks / _TICKS_PER_SECOND
+    """Return the CPU time, user and system, that a process's threads have used."""
+    nanoseconds = 0
+    for schedule in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        # Finer than utime and stime, which count hundredths of a second.
+        nanoseconds += int(schedule.read_text().split()[0])
+    return nanoseconds / 1e9
 
 
 def memory(pid: int) -> Memory:
@@ -112,10 +110,18 @@ def _cut(process: int, descriptor: int) -> bool:
     """Shut one socket of another process down, if it is a TCP connection."""
     copied = _libc.syscall(_PIDFD_GETFD, process, descriptor, 0)
     if copied < 0:
-        raise OSError(ctypes.get_errno(), "cannot copy another process's descriptor")
+        code = ctypes.get_errno()
+        if code == errno.EBADF:  # closed meanwhile
+            return False
+        raise OSError(code, "cannot copy another process's descriptor")
     with closing(socket.socket(fileno=copied)) as other:
         is_tcp = other.family in {socket.AF_INET, socket.AF_INET6}
         if not is_tcp or other.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return False
-        other.shutdown(socket.SHUT_RDWR)
+        try:
+            other.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            return False  # its other end was cut before
         return True

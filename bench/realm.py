@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import processes
-from manager.cli.demo_cluster import Cluster
+from manager.cli.demo_cluster import READY_SECONDS, STOP_SECONDS, Cluster
 from manager.cli.opening import open_store
 from manager.config import ManagerSettings, load_settings
 from manager.protocol.job_state import JobState, Moment
@@ -27,8 +27,8 @@ from participant.service.question import Question
 from participant.service.registering import Application, TransportFactory, register
 from participant.service.running import connect, context
 from shared import token as tokens
-from shared.errors import JobError
-from shared.names import JobId, Role
+from shared.errors import JobError, TransportError
+from shared.names import MANAGER, JobId, Role
 
 CONSUMER = "consumer"
 SLOTS = 1000
@@ -37,6 +37,9 @@ SLOTS_STEP = 15
 STARTED_AT_ONCE = 4
 CLOSED_SECONDS = 30.0
 POLL_SECONDS = 0.01
+SETTLE_SECONDS = 0.05
+"""For the last frames of a job, and for the other ends to see that a link is cut."""
+MANAGER_READY = "manager ready"
 DATA_PROCESS = "participant.dataplane.process"
 
 
@@ -62,7 +65,6 @@ class Asked:
     state: JobState
     requested: int
     seconds: float
-    answer: Answer
 
     def since_request(self, moment: Moment) -> int:
         """Return how many milliseconds after the request something happened."""
@@ -106,7 +108,7 @@ class BenchRealm(Cluster):
     @property
     def settings(self) -> ManagerSettings:
         """The manager's settings."""
-        return load_settings({"home": self.home("manager")})
+        return load_settings({"home": self.home(MANAGER)})
 
     @property
     def store(self) -> Store:
@@ -141,6 +143,19 @@ class BenchRealm(Cluster):
                 self._spawn("participant", name)
             self._wait_for_sessions(batch)
 
+    def restart_manager(self) -> None:
+        """Stop the manager and start it again; nobody has to log on anew."""
+        process = self._running[MANAGER]
+        process.terminate()
+        process.wait(STOP_SECONDS)
+        began = self.log(MANAGER).count(MANAGER_READY)
+        self._spawn("manager", MANAGER)
+        deadline = time.monotonic() + READY_SECONDS
+        while self.log(MANAGER).count(MANAGER_READY) == began:
+            if time.monotonic() > deadline:
+                raise TransportError("the manager does not come up again")
+            time.sleep(POLL_SECONDS)
+
     def tokens(self, kind: Sequence[str], count: int) -> list[str]:
         """Make tokens of one kind."""
         return self._tokens(kind, count)
@@ -156,23 +171,33 @@ class BenchRealm(Cluster):
     async def ask_now(self, question: Question) -> Asked:
         """Do as ``ask``, inside an event loop."""
         began = time.perf_counter()
-        answer = await ask_once(Home(self.home(CONSUMER)), request_of(question))
+        answer = await self.result_of(question)
         seconds = time.perf_counter() - began
-        if answer.get("state") != "done":
-            raise JobError(f"a job of the bench failed: {answer.get('reason')!r}")
         requested = answer["requested"]
         assert isinstance(requested, int)  # noqa: S101 - by the socket's contract
         state = await self._closed(JobId(bytes.fromhex(str(answer["id"]))))
-        return Asked(state, requested, seconds, answer)
+        return Asked(state, requested, seconds)
+
+    async def result_of(self, question: Question) -> Answer:
+        """Ask and wait for the result; the manager may still hear reports.
+
+        Raises:
+            JobError: the job failed.
+        """
+        answer = await ask_once(Home(self.home(CONSUMER)), request_of(question))
+        if answer.get("state") != "done":
+            raise JobError(f"a job of the bench failed: {answer.get('reason')!r}")
+        return answer
 
     def cut_links(self, names: Sequence[str]) -> None:
         """Break every data link of these servers; no party has it any more then."""
         pids = [self.data_pid(name) for name in names]
         deadline = time.monotonic() + CLOSED_SECONDS
-        while sum(processes.cut_connections(pid) for pid in pids):
+        time.sleep(SETTLE_SECONDS)
+        while sum(processes.cut_connections(pid) for pid in pids) > 0:
             if time.monotonic() > deadline:
                 raise JobError("links that were cut do not go away")
-            time.sleep(POLL_SECONDS)
+            time.sleep(SETTLE_SECONDS)
 
     def links(self, names: Sequence[str]) -> frozenset[str]:
         """Return the kernel's names of the sockets of these servers' data planes."""

@@ -1,12 +1,21 @@
-"""Figures as a table for people and as JSON for machines."""
+"""Figures as a table for people, as JSON for machines, and as a page of docs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rich.table import Table
 
+from bench import setup
 from bench.measured import Figure, Series
+from bench.plot import Panel, svg
 
+STEPS = ("set-up", *(moment.value for moment in setup.STEPS))
+STEPS_SAID = """\
+Medians, from the request on: until the manager has it, has offered it to all, has all
+accepts and starts it, and knows of all links."""
 HEADINGS = ("part", "figure", "median", "min to max", "floor", "ratio")
+BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
+PAGE, PLOT = "performance.md", "growth.svg"
 
 
 def rows(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
@@ -29,6 +38,27 @@ def rows(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
     return found
 
 
+def steps(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
+    """Return when each step was reached of what has steps, one row a figure."""
+    return [
+        (
+            figure.name,
+            *(_number(figure.details[step], figure.unit) for step in STEPS[1:]),
+        )
+        for figure in figures
+        if figure.details
+    ]
+
+
+def orders(panels: Iterable[Panel]) -> list[str]:
+    """Return the fitted order of each line of each plot, one sentence each."""
+    return [
+        f"{line.label}: n^{line.power.exponent:.2f} in the {panel.x_label}"
+        for panel in panels
+        for line in panel.lines
+    ]
+
+
 def table(figures: Iterable[Figure]) -> Table:
     """Return the figures as a table to print."""
     shown = Table(*HEADINGS)
@@ -39,24 +69,94 @@ def table(figures: Iterable[Figure]) -> Table:
     return shown
 
 
-def markdown(figures: Sequence[Figure]) -> str:
-    """Return the figures as a table in Markdown."""
+def to_json(
+    figures: Sequence[Figure], panels: Sequence[Panel], machine: Mapping[str, str]
+) -> dict[str, object]:
+    """Return everything for machines."""
+    return {
+        "machine": dict(machine),
+        "figures": [figure.to_json() for figure in figures],
+        "orders": [
+            {"of": line.label, "in": panel.x_label, "exponent": line.power.exponent}
+            for panel in panels
+            for line in panel.lines
+        ],
+    }
+
+
+def markdown(
+    figures: Sequence[Figure], panels: Sequence[Panel], machine: Mapping[str, str]
+) -> str:
+    """Return everything as the part of a page that lies between the marks."""
     lines = [
-        f"| {' | '.join(HEADINGS)} |",
-        "|---|---|--:|--:|--:|--:|",
-        *(f"| {' | '.join(row)} |" for row in rows(figures)),
+        "## Machine and versions",
+        "",
+        *_table(("", ""), machine.items()),
+        "",
+        "## Figures",
+        "",
+        *_table(HEADINGS, rows(figures)),
+        "",
+        "## Steps of a set-up",
+        "",
+        STEPS_SAID,
+        "",
+        *_table(STEPS, steps(figures)),
+        "",
+        "## Growth",
+        "",
+        f"![time against size, both axes logarithmic]({PLOT})",
+        "",
+        "Fitted by least squares between the logarithms:",
+        "",
+        *(f"- {order}" for order in orders(panels)),
     ]
     return "\n".join(lines) + "\n"
 
 
+def put(page: str, block: str) -> str:
+    """Return a page with the block in place of what lies between its marks.
+
+    Raises:
+        ValueError: the page does not have both marks.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError("the page has no place for the figures")
+    return f"{before}{begin}\n{block}\n{end}{after}"
+
+
+def write_docs(
+    folder: Path,
+    figures: Sequence[Figure],
+    panels: Sequence[Panel],
+    machine: Mapping[str, str],
+) -> None:
+    """Write the figures into the page of docs, and the plot beside it."""
+    page = folder / PAGE
+    page.write_text(put(page.read_text(), markdown(figures, panels, machine)))
+    (folder / PLOT).write_text(svg(panels))
+
+
 def significant(value: float) -> str:
-    """Return a number with three digits that count, and never an exponent."""
+    """Return a number with three digits that count, never with an exponent."""
     if value == 0 or abs(value) >= 100:  # noqa: PLR2004 - three digits
         return f"{value:,.0f}"
     digits = 1 if abs(value) >= 10 else 2  # noqa: PLR2004 - two before the point
-    while abs(value) < 10.0 ** (1 - digits):
+    while abs(value) < 10.0 ** (2 - digits):
         digits += 1
     return f"{value:.{digits}f}"
+
+
+def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table in Markdown."""
+    places = ["---"] * len(headings)
+    return [
+        f"| {' | '.join(headings)} |",
+        f"|{'|'.join(places)}|",
+        *(f"| {' | '.join(line)} |" for line in lines),
+    ]
 
 
 def _number(value: float, unit: str) -> str:
@@ -64,6 +164,8 @@ def _number(value: float, unit: str) -> str:
 
 
 def _range(series: Series) -> str:
+    if len(series.values) == 1:
+        return ""
     return f"{significant(series.lowest)} to {significant(series.highest)}"
 
 
