@@ -60,6 +60,7 @@ class Question:
             sources=sources,
             threshold=self.spec.threshold,
             width=self.statistic.width(self.params),
+            program=self.statistic.program(self.params),
         )
         self.engine.check(plan)
         return plan

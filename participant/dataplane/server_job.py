@@ -154,7 +154,7 @@ class ServerJob:
             timer.cancel()
         blocks = [self._inputs[source.p] for source in order.sources]
         engine = order.question.engine
-        share = await asyncio.to_thread(engine.run, order.plan, blocks)
+        share = await asyncio.to_thread(engine.run, order.plan, blocks, {})
         sealed = hpke_seal(
             order.question.spec.res, order.result_info(order.start.me), share
         )
