@@ -10,7 +10,8 @@ from participant.dataplane.journal import Journal
 from participant.dataplane.pool import LinkPool, Target
 from participant.dataplane.times import Times
 from participant.engines.base import Engine, Plan
-from participant.engines.registry import engine
+from participant.engines.registry import engine, is_plugin
+from participant.engines.worker.launcher import Workers
 from participant.statistics.base import Statistic
 from participant.statistics.params import Params, parse_params
 from participant.statistics.registry import checked
@@ -28,7 +29,8 @@ RESULT_LABEL: Final = b"MPX1-result\0"
 class Environment:
     """What all jobs of this process share.
 
-    ``folder``: under which each job has its own.
+    ``folder``: under which each job has its own. ``workers``: for engines that need a
+    process of their own.
     """
 
     pool: LinkPool
@@ -36,6 +38,7 @@ class Environment:
     times: Times
     folder: Path
     emit: Callable[[ToControl], None]
+    workers: Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ def read_question(packed_spec: bytes) -> Question:
     spec = unpack(Spec, packed_spec)
     params = parse_params(spec.params)
     statistic = checked(params)
-    if spec.engine not in statistic.engines:
+    # What a plugin's engine can run it says itself, when it checks the plan.
+    if spec.engine not in statistic.engines and not is_plugin(spec.engine):
         raise RefusedError(
             f"{statistic.name} is not served by engine {spec.engine!r}",
             RefusalCode.UNSUPPORTED,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from participant.engines.base import Plan
-from participant.engines.registry import engine
+from participant.engines.registry import engine, is_plugin
 from participant.protocol.consent import MAX_DEADLINE_MS, MAX_RESULT_LIFE_MS
 from participant.protocol.identity import Identity
 from participant.protocol.model import Asked
@@ -207,7 +207,8 @@ def _checked(
         RefusedError: they do not fit, with the bounds.
     """
     statistic = checked(params)
-    if engine_name not in statistic.engines:
+    # What a plugin's engine can run it says itself, when it checks the plan.
+    if engine_name not in statistic.engines and not is_plugin(engine_name):
         raise RefusedError(
             f"{statistic.name} is served by engine"
             f" {' or '.join(sorted(statistic.engines))}, not {engine_name!r}",

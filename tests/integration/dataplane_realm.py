@@ -371,6 +371,7 @@ class World:
         *,
         seconds: float = 30.0,
         statistic: str = "mean",
+        engine: str = "additive",
     ) -> Job:
         """Return a job of these parties; a consumer among the sources is both."""
         chosen = secrets.token_bytes(16)
@@ -381,8 +382,8 @@ class World:
             realm=FINGERPRINT,
             consumer=consumer.name,
             id=chosen,
-            engine="additive",
-            protocol="additive",
+            engine=engine,
+            protocol=engine,
             program_hash=sha256(statistic.encode()),
             params={"statistic": statistic, "columns": ["age"], "fixp": 16},
             threshold=len(servers) - 1,
