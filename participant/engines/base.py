@@ -1,4 +1,7 @@
-"""What an engine is: the three places where values, shares and results meet."""
+"""What an engine is: the three places where values, shares and results meet.
+
+docs/engines.md shows how to write one.
+"""
 
 import socket
 from collections.abc import Callable, Mapping, Sequence

@@ -2,7 +2,8 @@
 
 A package brings engines as entry points of the group ``mpc_management.engines``: the
 name is the engine's, the object is a class that takes no arguments. Names are listed
-without importing anything; a plugin is imported when it is used first.
+without importing anything; a plugin is imported when it is used first. docs/engines.md
+shows how to write one.
 """
 
 import logging
