@@ -111,7 +111,8 @@ class StartJob(Structure):
     ``fetch_only``: at a consumer, fetch a result that was computed earlier, with the
     shares that are on disk already; at a server after a restart, serve the sealed
     share in its folder, which has to be there. No input is sent or taken then.
-    ``parties``: at a server everybody; at a client itself and every server at least.
+    ``parties``: in the manifest's order, at a server everybody; at a client itself and
+    every server at least.
     ``own_spki``: a key made by ``NewTlsKey`` whose leaf came. The job's files are in
     ``<folder>/<job in hex>/``. The same job and epoch again is ignored, except with
     ``fetch_only``; another epoch ends the one that runs. At a source the data of

@@ -93,9 +93,8 @@ class Relay:
 
     async def _send_out(self, link: Link) -> None:
         """Send what the worker writes, and END."""
-        loop = asyncio.get_running_loop()
         digest = hashlib.sha256()
-        while data := await loop.sock_recv(self._own, DATA_CHUNK_BYTES):
+        while data := await self._from_worker():
             digest.update(data)
             self.sent += len(data)
             await link.send(FrameType.DATA, data)
@@ -103,6 +102,14 @@ class Relay:
         self._is_ending.set()
         end = EndOfData(count=self.sent, digest=digest.digest())
         await link.send(FrameType.END, encode_end(end))
+
+    async def _from_worker(self) -> bytes:
+        """Return what the worker wrote, nothing once it has ended in whatever way."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.sock_recv(self._own, DATA_CHUNK_BYTES)
+        except ConnectionError:  # it left data unread
+            return b""
 
     async def _take_in(self, link: Link) -> None:
         """Take what the peer's worker wrote, to its END; then nothing may come."""

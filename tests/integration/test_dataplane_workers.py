@@ -107,7 +107,10 @@ async def running(
         for server in job.servers:
             await server.plane._workers.warm("talking")
         before = channels()
-        await job.start()
+        sources = job.sources()
+        await job.start(party for party in job.parties() if party not in sources)
+        await job.consumer.reached(job.id, "linked")  # whoever links late hears less
+        await job.start(sources)
         yield realm, job, before
 
 
@@ -181,10 +184,11 @@ def test_a_worker_that_fails_ends_the_job_for_all(tmp_path: Path, name: str) -> 
             ]
             await until_nothing_is_left(job, before)
 
-            assert {failure.code for failure in failures} == {FailureCode.ENGINE}
-            assert {failure.peer for failure in failures} == {
-                job.servers[BAD_PARTY].name
-            }
+            bad = job.servers[BAD_PARTY].name
+
+            assert [(failure.code, failure.peer) for failure in failures] == [
+                (FailureCode.ENGINE, bad)
+            ] * 4
             assert not any(CANARY in failure.reason for failure in failures)
 
     asyncio.run(scenario())
@@ -332,6 +336,32 @@ def test_a_peer_that_breaks_the_rules_ends_the_job(
             failure = await job.servers[1].failed(job.id)
 
             assert (failure.code, failure.peer) == (code, job.servers[0].name)
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_dies_with_unread_data_is_no_failed_link(tmp_path: Path) -> None:
+    """The peer hears that the computation failed, whatever the socket says."""
+
+    async def scenario() -> None:
+        async with world(tmp_path, Times()) as realm:
+            job = await prepared(realm, "crashing", servers=2)
+            server = job.servers[BAD_PARTY]
+            await server.plane._workers.warm("crashing")
+            await job.start([job.consumer, server])
+            async with dialled(job.servers[0], server) as link:
+                link.send(FrameType.PEER_HELLO, greeting(job))
+                await link.expect(FrameType.PEER_HELLO)
+                link.send(FrameType.DATA, b"nobody reads this")
+                await job.start(job.sources())
+                abort = await link.expect(FrameType.ABORT)
+                failure = await server.failed(job.id)
+
+                assert abort.body == b"engine"
+                assert (failure.code, failure.peer) == (
+                    FailureCode.ENGINE,
+                    server.name,
+                )
 
     asyncio.run(scenario())
 

@@ -6,180 +6,30 @@ started again by the next job if it ends.
 
 import asyncio
 import logging
-import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-import participant
 from participant.engines.base import Plan
 from participant.engines.worker.messages import (
     LENGTH_BYTES,
     MAX_BLOCK_BYTES,
     MAX_HEADER_BYTES,
-    MAX_PACKET_BYTES,
     decode_answer,
     encode_plan,
     framed,
     read_length,
 )
-from shared import codec
+from participant.engines.worker.zygote_process import ZygoteProcess
 from shared.errors import DecodeError, FailureCode, JobAbortedError
 
 MAX_WORKER_BYTES: Final = 8 << 30
 """Address space that a worker may have, unless said otherwise."""
-CLOSE_SECONDS: Final = 5.0
-"""How long the zygote may take to end, and a worker that was killed to be reaped."""
-_ONE_THREAD: Final = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
-)
-"""Numeric libraries start no threads on import: the zygote could not be forked."""
+REAP_SECONDS: Final = 5.0
+"""How long a worker that was killed may take to be gone."""
 
 _log = logging.getLogger(__name__)
-
-
-class _Zygote:
-    """A running zygote."""
-
-    def __init__(
-        self, process: asyncio.subprocess.Process, orders: socket.socket
-    ) -> None:
-        self._process = process
-        self._orders = orders
-        self._last = 0
-        self._running: dict[int, asyncio.Future[int]] = {}
-        self.is_alive = True
-        asyncio.get_running_loop().add_reader(orders, self._read)
-
-    @classmethod
-    async def start(cls) -> Self:
-        """Start one; it has this process's environment and one descriptor."""
-        own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        own.setblocking(False)
-        root = str(Path(participant.__file__).parents[1])
-        inherited = os.environ.get("PYTHONPATH")
-        path = root if not inherited else f"{root}{os.pathsep}{inherited}"
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "participant.engines.worker.zygote",
-                str(its.fileno()),
-                str(os.getpid()),
-                pass_fds=(its.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
-            )
-        except BaseException:
-            own.close()
-            raise
-        finally:
-            its.close()
-        return cls(process, own)
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def load(self, engine: str) -> None:
-        """Let it import an engine."""
-        self._order({"op": "load", "engine": engine})
-
-    def spawn(
-        self,
-        engine: str,
-        memory_bytes: int,
-        control: socket.socket,
-        peers: Mapping[int, socket.socket],
-    ) -> tuple[int, asyncio.Future[int]]:
-        """Let it fork a worker; return its number and what will be its exit status.
-
-        Raises:
-            JobAbortedError: the zygote is gone or does not take orders.
-        """
-        self._last += 1
-        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._running[self._last] = ended
-        order: dict[str, codec.Value] = {
-            "op": "spawn",
-            "id": self._last,
-            "engine": engine,
-            "memory": memory_bytes,
-            "peers": list(peers),
-        }
-        try:
-            self._order(order, [control, *peers.values()])
-        except BaseException:
-            del self._running[self._last]
-            raise
-        return self._last, ended
-
-    def kill(self, number: int) -> None:
-        """Let it end a worker, if that still runs."""
-        if self.is_alive and number in self._running:
-            try:
-                self._order({"op": "kill", "id": number})
-            except JobAbortedError:
-                self._process.kill()  # its workers end with it
-
-    async def close(self) -> None:
-        """End it and its workers."""
-        self._gone()
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-
-    def _order(
-        self, order: Mapping[str, codec.Value], channels: Sequence[socket.socket] = ()
-    ) -> None:
-        try:
-            socket.send_fds(
-                self._orders,
-                [codec.encode(order)],
-                [channel.fileno() for channel in channels],
-            )
-        except OSError as error:
-            raise _failed(f"the engines' process takes no orders ({error})") from error
-
-    def _read(self) -> None:
-        """Take a report; the end of them is the zygote's end."""
-        try:
-            packet = self._orders.recv(MAX_PACKET_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            packet = b""
-        if not packet:
-            _log.error("the engines' process ended")
-            self._gone()
-            return
-        match codec.decode_map(packet):
-            case {"op": "ended", "id": int(number), "status": int(status)}:
-                ended = self._running.pop(number, None)
-                if ended is not None and not ended.done():
-                    ended.set_result(status)
-            case _:
-                raise DecodeError("not a report of the zygote")
-
-    def _gone(self) -> None:
-        if not self.is_alive:
-            return
-        self.is_alive = False
-        asyncio.get_running_loop().remove_reader(self._orders)
-        self._orders.close()
-        for ended in self._running.values():
-            if not ended.done():
-                ended.set_result(-signal.SIGKILL)
-        self._running.clear()
 
 
 class Workers:
@@ -191,7 +41,7 @@ class Workers:
 
     def __init__(self, memory_bytes: int = MAX_WORKER_BYTES) -> None:
         self._memory_bytes = memory_bytes
-        self._zygote: _Zygote | None = None
+        self._zygote: ZygoteProcess | None = None
         self._starting = asyncio.Lock()
 
     @property
@@ -254,7 +104,7 @@ class Workers:
                 await self._zygote.close()
                 self._zygote = None
 
-    async def _living(self) -> _Zygote:
+    async def _living(self) -> ZygoteProcess:
         """Return a zygote that runs."""
         async with self._starting:
             if self._zygote is not None and not self._zygote.is_alive:
@@ -262,7 +112,7 @@ class Workers:
                 self._zygote = None
             if self._zygote is None:
                 try:
-                    self._zygote = await _Zygote.start()
+                    self._zygote = await ZygoteProcess.start()
                 except OSError as error:
                     raise _failed(
                         f"the engines' process cannot start ({error.strerror})"
@@ -325,7 +175,7 @@ async def _lost(engine: str, ended: asyncio.Future[int]) -> JobAbortedError:
 async def _until_ended(ended: asyncio.Future[int]) -> int | None:
     """Wait until a worker is reaped; return its exit status, None if it is not."""
     try:
-        async with asyncio.timeout(CLOSE_SECONDS):
+        async with asyncio.timeout(REAP_SECONDS):
             return await asyncio.shield(ended)
     except TimeoutError:
         return None
