@@ -23,6 +23,8 @@ from tests.integration.dataplane_raw import RawLink, dialled
 from tests.integration.dataplane_realm import REALM, Job, Party, World, world
 from tests.worker_engines import BAD_PARTY, CANARY, Nosy, family, worker_engines
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 15.0
 SHORT = Times(ping_after=timedelta(seconds=0.5), dead_after=timedelta(seconds=2))
 """Shorter than a worker that does not read keeps its peers waiting."""

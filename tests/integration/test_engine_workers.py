@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -21,21 +21,16 @@ from participant.engines.worker import zygote
 from participant.engines.worker.launcher import MAX_WORKER_BYTES, Workers
 from participant.engines.worker.messages import (
     MAX_BLOCK_BYTES,
-    MAX_TEXT,
-    Answer,
-    bounded,
-    decode_answer,
-    decode_plan,
-    encode_answer,
-    encode_plan,
 )
 from shared import codec
-from shared.errors import DecodeError, FailureCode, JobAbortedError
+from shared.errors import FailureCode, JobAbortedError
 from shared.names import JobId
 from tests.worker_engines import CANARY, worker_engines
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 20.0
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -304,7 +299,7 @@ def test_a_killed_data_process_leaves_no_process(tmp_path: Path) -> None:
             """
             import asyncio
             from participant.engines.worker.launcher import Workers
-            from tests.unit.participant.engines.test_worker import outputs
+            from tests.integration.test_engine_workers import outputs
 
             async def main():
                 workers = Workers()
@@ -387,40 +382,6 @@ def test_a_block_beyond_all_bounds_is_refused_unread() -> None:
         assert caught.value.code is FailureCode.ENGINE
 
     with_workers(scenario)
-
-
-def test_plans_and_answers_travel_as_they_are() -> None:
-    """Also without a width, and with a program."""
-    given = Plan(JobId(b"j" * 16), 5, 4, 3, 2, None, b"\x93")
-
-    assert decode_plan(encode_plan(given, 3)) == (given, 3)
-    assert decode_answer(encode_answer(Answer())) == Answer()
-    assert decode_answer(encode_answer(Answer(FailureCode.ENGINE, "why"))) == Answer(
-        FailureCode.ENGINE, "why"
-    )
-    assert bounded("two\nlines" + "x" * 300) == ("two lines" + "x" * 300)[:MAX_TEXT]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"party": None}, {"party": -1}, {"job": "text"}, {"program": 7}, {"width": "1"},
-     {"blocks": None}, {"blocks": -1}, {"blocks": 1 << 40}, {"parties": "3"}],
-)  # fmt: skip
-def test_a_plan_that_is_none_is_refused(changes: Mapping[str, codec.Value]) -> None:
-    """A worker computes on what was agreed and on nothing else."""
-    fields = codec.decode_map(encode_plan(plan(0), 2))
-    with pytest.raises(DecodeError):
-        decode_plan(codec.encode({**fields, **changes}))
-
-
-@pytest.mark.parametrize(
-    "changes", [{"code": 7}, {"code": "magic"}, {"text": None}, {"text": b""}]
-)
-def test_an_answer_that_is_none_is_refused(changes: Mapping[str, codec.Value]) -> None:
-    """A worker's memory may be damaged."""
-    fields = codec.decode_map(encode_answer(Answer(FailureCode.ENGINE, "why")))
-    with pytest.raises(DecodeError):
-        decode_answer(codec.encode({**fields, **changes}))
 
 
 def test_wrong_arguments_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

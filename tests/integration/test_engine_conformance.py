@@ -16,6 +16,8 @@ from participant.engines.conformance.subject import NotConformingError, Subject
 from participant.engines.registry import engine
 from tests.worker_engines import Talking, install, plugged_in, worker_engines
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _engines(tmp_path: Path) -> Iterator[None]:

@@ -15,6 +15,8 @@ from participant.engines.registry import engine, names
 from tests.integration.dataplane_realm import world
 from tests.worker_engines import plugged_in
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "engine_plugin"
 
 
