@@ -276,9 +276,11 @@ def test_a_killed_zygote_ends_its_jobs_and_serves_the_next(tmp_path: Path) -> No
 
 
 @asynccontextmanager
-async def greeted(folder: Path, name: str) -> AsyncIterator[tuple[Job, RawLink]]:
+async def greeted(
+    folder: Path, name: str, times: Times | None = None
+) -> AsyncIterator[tuple[Job, RawLink]]:
     """Give a job of two servers, and the first one's link to the second, by hand."""
-    async with world(folder, Times()) as realm:
+    async with world(folder, times) as realm:
         job = await prepared(realm, name, servers=2)
         await job.start([*job.sources(), job.consumer, job.servers[1]])
         async with dialled(job.servers[0], job.servers[1]) as link:
@@ -364,6 +366,27 @@ def test_a_worker_that_dies_with_unread_data_is_no_failed_link(tmp_path: Path) -
                     FailureCode.ENGINE,
                     server.name,
                 )
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_that_is_lost_while_its_data_wait_is_noticed(tmp_path: Path) -> None:
+    """A worker that reads nothing must not hide that nobody is there any more.
+
+    The end of the connection waits behind data that are not read; a PING finds it.
+    """
+
+    async def scenario() -> None:
+        async with greeted(tmp_path, "hanging", SHORT) as (job, link):
+            link.send_block(bytes(16 << 20))
+            await asyncio.sleep(1)  # every buffer on the way is full
+            link.close()
+            failure = await job.servers[1].failed(job.id)
+
+            assert (failure.code, failure.peer) == (
+                FailureCode.TRUNCATED,
+                job.servers[0].name,
+            )
 
     asyncio.run(scenario())
 
