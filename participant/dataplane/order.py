@@ -173,17 +173,19 @@ def read_order(start: StartJob, environment: Environment) -> Order:
     }
     sources = tuple(peer for peer in start.parties if Duty.INPUT in peer.duties)
     own = [peer for peer in start.parties if peer.p == start.me]
-    if sorted(servers) != list(range(question.spec.servers)) or len(own) != 1:
+    # A client need not know the other sources.
+    knows_sources = start.party is None or len(sources) == start.sources
+    has_servers = sorted(servers) == list(range(question.spec.servers))
+    if not has_servers or not knows_sources or len(own) != 1:
         raise RefusedError(
-            "the job's parties are not this one and all servers",
+            "the job's parties are not this one, all servers and, for a server, all"
+            " sources",
             RefusalCode.MANIFEST_INVALID,
         )
-    # A client need not know the other sources.
-    count = len(sources) if start.party is not None else max(1, len(sources))
     return Order(
         start=start,
         question=question,
-        plan=question.plan(start.job, start.party, count),
+        plan=question.plan(start.job, start.party, start.sources),
         duties=frozenset(Duty(duty) for duty in own[0].duties),
         servers=tuple(servers[index] for index in sorted(servers)),
         sources=sources,

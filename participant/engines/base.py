@@ -28,7 +28,8 @@ class Plan:
         job: the job.
         parties: number of MPC servers.
         party: this server's number from 0; None at a client.
-        sources: number of sources whose values come in.
+        sources: number of sources whose values come in; the same at every party,
+            but 1 in ``check_values`` before a source accepts, when nobody knows.
         threshold: up to so many servers may pool what they see without learning
             anything.
         width: number of values of every source; None: each source has as many as

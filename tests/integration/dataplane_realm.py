@@ -278,6 +278,7 @@ class Job:
             "manifest_hash": self.manifest_hash,
             "spec": self.spec.pack(),
             "parties": self.peers(),
+            "sources": len(self.sources()),
             "own_spki": party.spki,
             "deadline": self.deadline,
             "result_exp": self.spec.result_exp,
