@@ -11,6 +11,8 @@ from shared.errors import RefusalCode, RefusedError
 
 FloatColumn = NDArray[np.float64]
 """One row an element; finite, unless a reader marks a gap with NaN."""
+Values = Sequence[int] | NDArray[np.int64]
+"""A source's values as an engine shares them; a long column may be an array."""
 
 
 @unique

@@ -102,6 +102,11 @@ class Seen:
     show_default=True,
     help="How it is computed.",
 )
+@click.option(
+    "--threshold",
+    type=click.IntRange(min=1),
+    help="Servers that may pool what they see and learn nothing; all the engine can.",
+)
 @click.option("--purpose", help="What it is for; the sources see it.")
 @click.option("--deadline", default="60s", show_default=True, help="For everything.")
 @click.option(
@@ -127,6 +132,7 @@ def runmpc(
     ram: int | None,
     min_sources: int,
     engine: str,
+    threshold: int | None,
     purpose: str | None,
     deadline: str,
     keep: str,
@@ -153,6 +159,7 @@ def runmpc(
         dataset=dataset,
         servers=servers,
         engine=engine,
+        threshold=threshold,
         requires=_requirements(location, csp, ncpus, ram),
         min_sources=min_sources,
         purpose=purpose,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from participant.columns import Values
 from participant.dataplane.frames import MAX_FRAME_BYTES, FrameType
 from participant.dataplane.ipc import Peer
 from participant.dataplane.links import Link, LinkLostError, PeerAbortedError
@@ -53,7 +54,7 @@ class ClientJob:
         values: at a source, its local sums.
     """
 
-    def __init__(self, order: Order, values: Sequence[int] | None) -> None:
+    def __init__(self, order: Order, values: Values | None) -> None:
         self._order = order
         self._start = order.start
         self._tickets: dict[Principal, ServerTicket] = {

@@ -111,7 +111,8 @@ class StartJob(Structure):
     ``fetch_only``: at a consumer, fetch a result that was computed earlier, with the
     shares that are on disk already; at a server after a restart, serve the sealed
     share in its folder, which has to be there. No input is sent or taken then.
-    ``parties``: at a server everybody; at a client itself and every server at least.
+    ``parties``: in the manifest's order, at a server everybody; at a client itself and
+    every server at least. ``sources``: how many give data in all.
     ``own_spki``: a key made by ``NewTlsKey`` whose leaf came. The job's files are in
     ``<folder>/<job in hex>/``. The same job and epoch again is ignored, except with
     ``fetch_only``; another epoch ends the one that runs. At a source the data of
@@ -129,6 +130,7 @@ class StartJob(Structure):
     spec: SpecBytes
     party: Party | None = None
     parties: Annotated[tuple[Peer, ...], Strict(strict=False), Len(1, 256)]
+    sources: Annotated[int, Ge(1), Le(256)]
     own_spki: Bytes32
     deadline: TimeMs
     result_exp: TimeMs

@@ -9,6 +9,7 @@ import contextlib
 import socket
 import ssl
 from collections import deque
+from datetime import timedelta
 from typing import Final, cast
 
 from participant.dataplane.frames import (
@@ -245,6 +246,17 @@ class Link(asyncio.BufferedProtocol):
             self._watch.cancel()
             self._watch = None
 
+    def allow_stalls(self, is_allowed: bool) -> None:
+        """Say whether one side may leave data unread for longer than it may be silent.
+
+        The kernel takes data that stay unread for a dead peer's; while stalls are
+        allowed PING alone tells one from the other.
+        """
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            limit = timedelta(0) if is_allowed else self._times.dead_after
+            _bound_unread(transport.get_extra_info("socket"), limit)
+
     def abort(self, code: FailureCode) -> None:
         """Tell the peer one code and close."""
         transport = self._transport
@@ -315,8 +327,9 @@ class Link(asyncio.BufferedProtocol):
         self._pings = 0
         silence = self._loop.time() - self._last_received
         if not self._is_reading:
-            silence = 0.0  # it is us who do not listen
+            silence = 0.0  # it is us who do not listen; the peer hears that we live
             self._last_received = self._loop.time()
+            self._live().write(encode_frame(FrameType.PING))
         if silence >= self._times.dead_after.total_seconds():
             self._end(LinkLostError("the peer is silent"))
             self._live().abort()
@@ -329,7 +342,6 @@ class Link(asyncio.BufferedProtocol):
 def tune(connection: socket.socket, times: Times) -> None:
     """Send small frames at once, and notice a dead peer on an idle link too."""
     probe_seconds = max(1, round(times.ping_after.total_seconds()))
-    milliseconds = round(times.dead_after.total_seconds() * 1000)
     with contextlib.suppress(OSError):  # the peer may be gone already
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in (
@@ -337,6 +349,13 @@ def tune(connection: socket.socket, times: Times) -> None:
             (socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS),
             (socket.TCP_KEEPINTVL, probe_seconds),
             (socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
-            (socket.TCP_USER_TIMEOUT, milliseconds),
         ):
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    _bound_unread(connection, times.dead_after)
+
+
+def _bound_unread(connection: socket.socket, limit: timedelta) -> None:
+    """Let the kernel end a connection whose data stay unread; zero: never."""
+    milliseconds = round(limit.total_seconds() * 1000)
+    with contextlib.suppress(OSError):  # the peer may be gone already
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

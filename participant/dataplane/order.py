@@ -10,7 +10,8 @@ from participant.dataplane.journal import Journal
 from participant.dataplane.pool import LinkPool, Target
 from participant.dataplane.times import Times
 from participant.engines.base import Engine, Plan
-from participant.engines.registry import engine
+from participant.engines.registry import engine, is_plugin
+from participant.engines.worker.launcher import Workers
 from participant.statistics.base import Statistic
 from participant.statistics.params import Params, parse_params
 from participant.statistics.registry import checked
@@ -27,7 +28,8 @@ RESULT_LABEL: Final = b"MPX1-result\0"
 class Environment:
     """What all jobs of this process share.
 
-    ``folder``: under which each job has its own.
+    ``folder``: under which each job has its own. ``workers``: for engines that need a
+    process of their own.
     """
 
     pool: LinkPool
@@ -35,6 +37,7 @@ class Environment:
     times: Times
     folder: Path
     emit: Callable[[ToControl], None]
+    workers: Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Question:
             sources=sources,
             threshold=self.spec.threshold,
             width=self.statistic.width(self.params),
+            program=self.statistic.program(self.params),
         )
         self.engine.check(plan)
         return plan
@@ -74,7 +78,8 @@ def read_question(packed_spec: bytes) -> Question:
     spec = read_spec(packed_spec)
     params = parse_params(spec.params)
     statistic = checked(params)
-    if spec.engine not in statistic.engines:
+    # What a plugin's engine can run it says itself, when it checks the plan.
+    if spec.engine not in statistic.engines and not is_plugin(spec.engine):
         raise RefusedError(
             f"{statistic.name} is not served by engine {spec.engine!r}",
             RefusalCode.UNSUPPORTED,
@@ -167,17 +172,19 @@ def read_order(start: StartJob, environment: Environment) -> Order:
     }
     sources = tuple(peer for peer in start.parties if Duty.INPUT in peer.duties)
     own = [peer for peer in start.parties if peer.p == start.me]
-    if sorted(servers) != list(range(question.spec.servers)) or len(own) != 1:
+    # A client need not know the other sources.
+    knows_sources = start.party is None or len(sources) == start.sources
+    has_servers = sorted(servers) == list(range(question.spec.servers))
+    if not has_servers or not knows_sources or len(own) != 1:
         raise RefusedError(
-            "the job's parties are not this one and all servers",
+            "the job's parties are not this one, all servers and, for a server, all"
+            " sources",
             RefusalCode.MANIFEST_INVALID,
         )
-    # A client need not know the other sources.
-    count = len(sources) if start.party is not None else max(1, len(sources))
     return Order(
         start=start,
         question=question,
-        plan=question.plan(start.job, start.party, count),
+        plan=question.plan(start.job, start.party, start.sources),
         duties=frozenset(Duty(duty) for duty in own[0].duties),
         servers=tuple(servers[index] for index in sorted(servers)),
         sources=sources,

@@ -1,12 +1,13 @@
 """The links between the MPC servers of one job."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from participant.dataplane.frames import Frame, FrameType
 from participant.dataplane.ipc import Peer
 from participant.dataplane.links import Link, LinkLostError, PeerAbortedError
 from participant.dataplane.order import Order
+from participant.dataplane.relay import Relay
 from participant.dataplane.transfer import wait_in_silence
 from participant.protocol.peer_hello import (
     PeeredJob,
@@ -29,6 +30,7 @@ class PeerLinks:
     Args:
         order: the job.
         party: this server's index.
+        relays: for an engine that talks to its peers, a channel to each by index.
         on_change: called when a link stands.
         on_loss: called when a link with a server is lost or cannot be had.
     """
@@ -37,6 +39,7 @@ class PeerLinks:
         self,
         order: Order,
         party: int,
+        relays: Mapping[int, Relay],
         on_change: Callable[[], None],
         on_loss: Callable[[Principal, Exception], None],
     ) -> None:
@@ -56,6 +59,7 @@ class PeerLinks:
             },
         )
         self._party = party
+        self._relays = relays
         self._links: dict[int, Link] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._is_over = asyncio.Event()
@@ -107,6 +111,8 @@ class PeerLinks:
             self._on_loss(Principal(error.party or ""), error)
             raise
         replaced = self._links.get(party)
+        if replaced is not None and party in self._relays:
+            raise RemoteProtocolError("a second link where data may be under way")
         self._links[party] = link
         if replaced is not None:
             replaced.close()
@@ -114,6 +120,7 @@ class PeerLinks:
             await link.send(FrameType.PEER_HELLO, peer_hello(self._job, party))
             link.begin_job()
             self._on_change()
+            await self._carry(party, link)
             await link.expect(FrameType.DONE)
             await self._is_over.wait()
             await link.send(FrameType.DONE)
@@ -136,6 +143,7 @@ class PeerLinks:
         link.begin_job()
         self._on_change()
         try:
+            await self._carry(party, link)
             await wait_in_silence(link, self._is_over)
             await link.send(FrameType.DONE)
             await link.expect(FrameType.DONE)
@@ -144,6 +152,12 @@ class PeerLinks:
             return
         del self._links[party]
         self._order.environment.pool.give_back(self._order.target(server), link)
+
+    async def _carry(self, party: int, link: Link) -> None:
+        """Carry the engine's messages, if it has any, until both sides computed."""
+        relay = self._relays.get(party)
+        if relay is not None:
+            await relay.carry(link)
 
     async def _greeted(self, party: int, server: Peer) -> Link:
         """Return a link on which both hellos were checked."""

@@ -26,6 +26,7 @@ from participant.dataplane.pool import LinkPool
 from participant.dataplane.preparation import bounded
 from participant.dataplane.times import Times
 from participant.dataplane.tls import Identities
+from participant.engines.worker.launcher import Workers
 from shared.clock import Clock
 from shared.errors import ConfigError, LocalProtocolError
 
@@ -49,6 +50,7 @@ class DataPlane:
         self._times = times
         self._identities = Identities()
         self._pool = LinkPool(self._identities, times, clock)
+        self._workers = Workers()
         self._jobs: JobTable | None = None
         self._listener: Listener | None = None
 
@@ -86,12 +88,13 @@ class DataPlane:
         return True
 
     async def close(self) -> None:
-        """End all jobs, close all links, stop to listen."""
+        """End all jobs and their workers, close all links, stop to listen."""
         if self._jobs is not None:
             await self._jobs.close()
         if self._listener is not None:
             await self._listener.close()
         self._pool.close()
+        await self._workers.close()
 
     def _table(self) -> JobTable:
         if self._jobs is None:
@@ -107,6 +110,7 @@ class DataPlane:
             times=self._times,
             folder=Path(order.folder),
             emit=self._emit,
+            workers=self._workers,
         )
         jobs = JobTable(environment)
         if not order.listen:

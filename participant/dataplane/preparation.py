@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from participant.columns import Columns
+from participant.columns import Columns, Values
 from participant.dataplane.ipc import Prepare, Prepared, PrepareFailed, ToControl
 from participant.dataplane.order import Question, read_question
 from participant.datasets.tables import read_columns
@@ -23,12 +22,12 @@ MAX_READING: Final = 2
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LocalSums:
     """What a source would send shares of; never printed, never sent as it is."""
 
     spec: bytes
-    values: tuple[int, ...]
+    values: Values
     rows: int
     file_bytes: int
 
@@ -60,7 +59,7 @@ class Preparations:
         if reading is not None:
             reading.cancel()
 
-    def take(self, job: JobId, spec: bytes) -> tuple[int, ...] | None:
+    def take(self, job: JobId, spec: bytes) -> Values | None:
         """Return the local sums that were prepared for a job's spec, once."""
         sums = self._sums.pop(job, None)
         return sums.values if sums is not None and sums.spec == spec else None
@@ -127,14 +126,11 @@ def _read(order: Prepare) -> LocalSums:
     return LocalSums(order.spec, values, columns.rows, columns.bytes)
 
 
-def _checked_values(
-    job: JobId, question: Question, columns: Columns
-) -> tuple[int, ...]:
+def _checked_values(job: JobId, question: Question, columns: Columns) -> Values:
     """Return the local sums, if the engine can share them without overflow."""
     values = question.statistic.prepare(columns, question.params)
-    plan = question.plan(job, None, 1)
-    question.engine.share(values, plan, secrets.token_bytes)
-    return tuple(values)
+    question.engine.check_values(values, question.plan(job, None, 1))
+    return values
 
 
 async def _in_daemon(work: Callable[[], LocalSums]) -> LocalSums:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from typing import Final
 
+from participant.dataplane.computation import Computation
 from participant.dataplane.frames import MAX_FRAME_BYTES, Frame, FrameType
 from participant.dataplane.ipc import Peer
 from participant.dataplane.links import Link, PeerAbortedError
@@ -30,7 +31,6 @@ from shared.protocol.machine import Context
 
 MAX_INPUT_BYTES: Final = 64 << 20
 """The longest block that a server takes from a source."""
-_LIMITS: Final = Limits(max_frame=MAX_FRAME_BYTES, max_bytes=MAX_INPUT_BYTES)
 
 
 class ServerJob:
@@ -55,17 +55,25 @@ class ServerJob:
                 if peer.role is Role.CLIENT
             },
         )
-        self._peers = PeerLinks(order, start.party, self._note, self._lost)
+        engine = order.question.engine
+        self._limits = Limits(
+            max_frame=MAX_FRAME_BYTES,
+            max_bytes=min(MAX_INPUT_BYTES, engine.max_block_bytes(order.plan)),
+        )
         self._sources = frozenset(source.p for source in order.sources)
         # Two small files, read before any link can come.
         self._spent = order.journal.spent()
+        self._sealed = order.journal.read_share() if start.fetch_only else None
+        self._computation = Computation(order, start.party)
+        self._peers = PeerLinks(
+            order, start.party, self._computation.relays, self._note, self._lost
+        )
         self._inputs: dict[Principal, bytes] = {}
         self._begun: set[Principal] = set()
         self._linked: set[Principal] = set()
         self._is_linked = False
         self._is_running = False
         self._sessions: dict[Principal, Link] = {}
-        self._sealed = order.journal.read_share() if start.fetch_only else None
         self._is_delivered = False
         self._error: JobAbortedError | None = None
         self._wake = asyncio.Event()
@@ -82,6 +90,7 @@ class ServerJob:
         self._fail(JobAbortedError("the job was stopped", code))
         self._over.set()
         self._peers.close(code)
+        self._computation.close()
         for link in self._sessions.values():
             link.abort(code)
         self._sessions.clear()
@@ -105,7 +114,7 @@ class ServerJob:
             await self._in_time(start.deadline, self._compute())
         await self._in_time(start.result_exp, self._until(lambda: self._is_delivered))
         await asyncio.to_thread(journal.discard)
-        self._order.progress("delivered", self._taken, self._sent)
+        self._progress("delivered")
 
     async def serve(self, link: Link, frame: Frame) -> None:
         """Do this job on a link that a client or another server dialled.
@@ -145,16 +154,17 @@ class ServerJob:
         order, times = self._order, self._order.environment.times
         loop = asyncio.get_running_loop()
         self._peers.dial()
+        warming = asyncio.create_task(self._computation.warm())
         timer = loop.call_later(times.linking.total_seconds(), self._check_linked)
         try:
             await self._until(
                 lambda: self._missing_input() is None and self._peers.missing() is None
             )
+            await warming
         finally:
             timer.cancel()
-        blocks = [self._inputs[source.p] for source in order.sources]
-        engine = order.question.engine
-        share = await asyncio.to_thread(engine.run, order.plan, blocks)
+            warming.cancel()
+        share = await self._output_share()
         sealed = hpke_seal(
             order.question.spec.res, order.result_info(order.start.me), share
         )
@@ -163,9 +173,21 @@ class ServerJob:
             raise self._error
         self._sealed = sealed
         self._inputs.clear()
-        order.progress("computed", self._taken, self._sent)
+        self._progress("computed")
         self._over.set()
         self._peers.finish()
+
+    async def _output_share(self) -> bytes:
+        """Let the engine run; a job that fails meanwhile ends it."""
+        blocks = [self._inputs[source.p] for source in self._order.sources]
+        running = asyncio.create_task(self._computation.run(blocks))
+        running.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._until(running.done)
+            return await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def _until(self, is_reached: Callable[[], bool]) -> None:
         """Wait for a state of this job, or raise why it failed."""
@@ -175,16 +197,24 @@ class ServerJob:
             self._wake.clear()
             await self._wake.wait()
 
+    def _progress(self, phase: str) -> None:
+        """Report a phase; what servers say to each other counts as data."""
+        self._order.progress(
+            phase,
+            self._taken + self._computation.taken,
+            self._sent + self._computation.sent,
+        )
+
     def _note(self) -> None:
         """Look at the job again: something changed."""
         if self._sealed is None:
             if not self._is_linked and self._missing_link() is None:
                 self._is_linked = True
-                self._order.progress("linked", self._taken, self._sent)
+                self._progress("linked")
             is_running = self._is_linked and self._begun == self._sources
             if is_running and not self._is_running:
                 self._is_running = True
-                self._order.progress("running", self._taken, self._sent)
+                self._progress("running")
         self._wake.set()
 
     def _missing_link(self) -> Principal | None:
@@ -243,7 +273,7 @@ class ServerJob:
             link.nonce,
             frame.body,
             self._spent,
-            _LIMITS,
+            self._limits,
             Context(now, secrets.token_bytes),
         )
         client = admission.client

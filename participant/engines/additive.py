@@ -12,13 +12,14 @@ real sum can overflow, and a source knows from its own values alone that the
 total cannot: a value that leaves fewer than 16 bits of room is refused.
 """
 
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from participant.engines.base import MAX_SOURCES, Entropy, Plan
+from participant.engines.base import MAX_SOURCES, Entropy, Plan, Values
 from shared.errors import (
     FailureCode,
     JobAbortedError,
@@ -46,6 +47,17 @@ class Additive:
     """The engine ``additive``; see the module."""
 
     name: Final = "additive"
+    version: Final = "1"
+    in_worker: Final = False
+    preload: Final = ()
+
+    def max_threshold(self, parties: int) -> int:
+        """See ``Engine``."""
+        return parties - 1
+
+    def max_block_bytes(self, plan: Plan) -> int:
+        """See ``Engine``."""
+        return _width(plan) * VALUE_BYTES
 
     def check(self, plan: Plan) -> None:
         """See ``Engine``."""
@@ -58,10 +70,12 @@ class Additive:
             )
         if not 0 < plan.sources <= MAX_SOURCES:
             raise _unsupported(f"serves 1 to {MAX_SOURCES} sources")
-        if plan.width < 1:
+        if _width(plan) < 1:
             raise _unsupported("needs at least one value")
+        if plan.program:
+            raise _unsupported("adds up and runs no other program")
 
-    def share(self, values: Sequence[int], plan: Plan, entropy: Entropy) -> list[bytes]:
+    def check_values(self, values: Values, plan: Plan) -> None:
         """See ``Engine``."""
         self.check(plan)
         if len(values) != plan.width:
@@ -69,38 +83,57 @@ class Additive:
                 f"{len(values)} values where the plan has {plan.width}",
                 RefusalCode.INTERNAL,
             )
-        if any(abs(value) >= MAX_MAGNITUDE for value in values):
+        if any(abs(int(value)) >= MAX_MAGNITUDE for value in values):
             raise RefusedError(
                 "the dataset's numbers are too large to be added up safely",
                 RefusalCode.OVERFLOW,
             )
-        size = plan.width * VALUE_BYTES
+
+    def share(self, values: Values, plan: Plan, entropy: Entropy) -> list[bytes]:
+        """See ``Engine``."""
+        self.check_values(values, plan)
+        width = _width(plan)
+        size = width * VALUE_BYTES
         masks = [entropy(size) for _ in range(plan.parties - 1)]
         if any(len(mask) != size for mask in masks):
             raise RefusedError(
                 "the source of randomness gave too few bytes", RefusalCode.INTERNAL
             )
         secret = b"".join(
-            value.to_bytes(VALUE_BYTES, "little", signed=True) for value in values
+            int(value).to_bytes(VALUE_BYTES, "little", signed=True) for value in values
         )
         # value - sum == value + ~sum + 1 in two's complement.
-        rest = _limbs(secret) + (_sum(iter(masks), plan.width) ^ _LIMB_MASK)
+        rest = _limbs(secret) + (_sum(iter(masks), width) ^ _LIMB_MASK)
         rest[:, 0] += np.uint64(1)
         return [*masks, _bytes(_carried(rest))]
 
-    def run(self, plan: Plan, blocks: Sequence[bytes]) -> bytes:
+    def run(
+        self,
+        plan: Plan,
+        blocks: Sequence[bytes],
+        peers: Mapping[int, socket.socket],  # noqa: ARG002 - adding up is local
+    ) -> bytes:
         """See ``Engine``."""
-        _check_blocks(blocks, plan.sources, plan.width, "source")
-        return _bytes(_sum(iter(blocks), plan.width))
+        width = _width(plan)
+        _check_blocks(blocks, plan.sources, width, "source")
+        return _bytes(_sum(iter(blocks), width))
 
     def reconstruct(self, shares: Sequence[bytes], plan: Plan) -> list[int]:
         """See ``Engine``."""
-        _check_blocks(shares, plan.parties, plan.width, "server")
-        total = _bytes(_sum(iter(shares), plan.width))
+        width = _width(plan)
+        _check_blocks(shares, plan.parties, width, "server")
+        total = _bytes(_sum(iter(shares), width))
         return [
             int.from_bytes(total[start : start + VALUE_BYTES], "little", signed=True)
             for start in range(0, len(total), VALUE_BYTES)
         ]
+
+
+def _width(plan: Plan) -> int:
+    """Return how many values every source has; columns of any length do not add up."""
+    if plan.width is None:
+        raise _unsupported("needs equally many values of every source")
+    return plan.width
 
 
 def _check_blocks(blocks: Sequence[bytes], count: int, width: int, who: str) -> None:

@@ -267,11 +267,16 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Let the data process do this party's part."""
+    """Let the data process do this party's part.
+
+    ``peers``: those that it talks with, in the manifest's order. ``sources``: how many
+    the manifest names, of whom a client knows itself only.
+    """
 
     state: PartyJob
     manifest_hash: bytes
     peers: tuple[PeerPlan, ...]
+    sources: int
     own_spki: bytes
     tickets: tuple[ServerTicket, ...] | None
     fetch_only: bool = False

@@ -24,7 +24,7 @@ from shared.messages import (
     Structure,
     unpack,
 )
-from shared.names import Principal, Role
+from shared.names import Duty, Principal, Role
 from shared.protocol.manifest import (
     AcceptedOffer,
     CheckedManifest,
@@ -70,6 +70,7 @@ def start_plan(
         state=state,
         manifest_hash=checked.mh,
         peers=_peers(checked.manifest, checked.certs, checked.endorsements),
+        sources=_sources(checked.manifest),
         own_spki=checked.spki[me],
         tickets=start.t,
     )
@@ -129,6 +130,7 @@ def fetch_plan(state: PartyJob, tickets: JobTickets, party: Party, now_ms: int) 
         state=state,
         manifest_hash=manifest_hash(state.manifest),
         peers=_peers(manifest, certs, endorsements),
+        sources=_sources(manifest),
         own_spki=party.spki,
         tickets=tuple(
             ServerTicket(s=ticket.s, k_cs=ticket.k_cs, ticket=ticket.ticket)
@@ -159,6 +161,7 @@ def serve_plan(state: PartyJob, party: Party) -> Run:
         state=state,
         manifest_hash=manifest_hash(state.manifest),
         peers=_peers(manifest, certs, endorsements),
+        sources=_sources(manifest),
         own_spki=party.spki,
         tickets=None,
         fetch_only=True,
@@ -175,6 +178,11 @@ def _check_policy(rules: Rules, checked: CheckedManifest) -> None:
     )
     for cert in checked.certs.values():
         check_pin(rules, cert)
+
+
+def _sources(manifest: Manifest) -> int:
+    """Return how many parties give data."""
+    return sum(Duty.INPUT in entry.duties for entry in manifest.parties)
 
 
 def _peers(

@@ -211,6 +211,7 @@ def request_of(question: Question) -> dict[str, Value]:
         "dataset": question.dataset,
         "servers": question.servers,
         "engine": question.engine,
+        "threshold": question.threshold,
         "requires": question.requires.model_dump(exclude_none=True),
         "min_sources": question.min_sources,
         "purpose": question.purpose,
@@ -235,6 +236,9 @@ def read_question(request: Request) -> Question:
         dataset=str(request.get("dataset")),
         servers=_number(request, "servers"),
         engine=str(request.get("engine")),
+        threshold=(
+            None if request.get("threshold") is None else _number(request, "threshold")
+        ),
         requires=validate(Requirements, requires),
         min_sources=_number(request, "min_sources"),
         purpose=purpose if isinstance(purpose, str) else None,

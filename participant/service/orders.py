@@ -68,6 +68,7 @@ def start_order(run: Run, party: Party) -> ipc.StartJob:
             )
             for peer in run.peers
         ),
+        sources=run.sources,
         own_spki=run.own_spki,
         deadline=state.deadline,
         result_exp=state.result_exp,

@@ -7,13 +7,11 @@ computes for them; a party that would compute something else refuses.
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from participant.engines.additive import VALUE_BYTES
 from participant.engines.base import Plan
-from participant.engines.registry import engine
+from participant.engines.registry import engine, is_plugin
 from participant.protocol.consent import MAX_DEADLINE_MS, MAX_RESULT_LIFE_MS
 from participant.protocol.identity import Identity
 from participant.protocol.model import Asked
-from participant.statistics.base import Statistic
 from participant.statistics.params import Params, parse_params
 from participant.statistics.registry import checked
 from shared import codec
@@ -45,12 +43,15 @@ class Question:
 
     ``min_sources``: 0 means that every source that is asked has to accept.
     ``requires``: what each MPC server must have; empty means any.
+    ``threshold``: how many servers may pool what they see and learn nothing; None
+    means as many as the engine withstands.
     """
 
     params: Params
     dataset: str
     servers: int = DEFAULT_SERVERS
     engine: str = DEFAULT_ENGINE
+    threshold: int | None = None
     requires: Requirements = field(default_factory=Requirements)
     min_sources: int = 0
     purpose: str | None = None
@@ -59,15 +60,20 @@ class Question:
 
 
 def program_hash(statistic: str, engine_name: str, protocol: str) -> bytes:
-    """Return the hash that names what is computed, and in which version."""
+    """Return the hash that names what is computed, and in which versions.
+
+    Raises:
+        RefusedError: there is no such engine.
+    """
+    version = engine(engine_name).version
     return sha256(
         b"MPX1-program\0",
-        codec.encode([statistic, engine_name, protocol, PROGRAM_VERSION]),
+        codec.encode([statistic, engine_name, protocol, PROGRAM_VERSION, version]),
     )
 
 
-def check_question(question: Question) -> Statistic:
-    """Return the statistic that is asked for.
+def check_question(question: Question) -> None:
+    """Check that a question can be asked.
 
     Raises:
         RefusedError: it cannot be asked so; the text names the bounds.
@@ -82,12 +88,7 @@ def check_question(question: Question) -> Statistic:
         raise ConfigError("the deadline is out of bounds", "give 1s to 24h")
     if not timedelta() <= question.result_life <= MAX_RESULT_LIFE_MS * _MILLISECOND:
         raise ConfigError("the result's life is out of bounds", "give at most 7d")
-    return _check(
-        question.params,
-        question.engine,
-        question.servers,
-        question.servers - 1,
-    )
+    _computation(question)
 
 
 def make_request(question: Question, identity: Identity, context: Context) -> Asked:
@@ -97,7 +98,8 @@ def make_request(question: Question, identity: Identity, context: Context) -> As
         RefusedError: it cannot be asked so.
         ConfigError: a bound is broken, or a text cannot travel.
     """
-    statistic = check_question(question)
+    check_question(question)
+    asked = _computation(question)
     params = question.params
     result_key = KemKey.from_bytes(context.entropy(32))
     chosen = context.entropy(_ID_BYTES)
@@ -114,16 +116,16 @@ def make_request(question: Question, identity: Identity, context: Context) -> As
                 "engine": question.engine,
                 "protocol": question.engine,
                 "program_hash": program_hash(
-                    statistic.name, question.engine, question.engine
+                    params.statistic, question.engine, question.engine
                 ),
                 "params": params.to_mapping(),
-                "threshold": question.servers - 1,
+                "threshold": asked.threshold,
                 "servers": question.servers,
                 "requires": question.requires.model_dump(exclude_none=True),
                 "datasets": [question.dataset],
                 "min_sources": question.min_sources,
                 "az": Authorisation(
-                    cols=params.used(), max_bytes=statistic.width(params) * VALUE_BYTES
+                    cols=params.used(), max_bytes=asked.block_bytes
                 ).model_dump(),
                 "purpose": question.purpose,
                 "deadline": deadline,
@@ -166,40 +168,74 @@ def check_spec(spec: Spec) -> None:
             f"engine {spec.engine!r} has no protocol {spec.protocol!r}",
             RefusalCode.UNSUPPORTED,
         )
-    statistic = _check(params, spec.engine, spec.servers, spec.threshold)
-    if spec.threshold < spec.servers - 1 and spec.engine == DEFAULT_ENGINE:
-        raise RefusedError(
-            f"engine {spec.engine!r} withstands {spec.servers - 1} of {spec.servers}"
-            f" servers together; the spec says {spec.threshold}",
-            RefusalCode.PARAMETERS,
-        )
+    asked = _checked(params, spec.engine, spec.servers, spec.threshold)
     if set(spec.az.cols) != set(params.used()):
         raise RefusedError(
             "the columns that may be sent are not those that are asked for",
             RefusalCode.PARAMETERS,
         )
-    if spec.az.max_bytes < statistic.width(params) * VALUE_BYTES:
+    if spec.az.max_bytes < asked.block_bytes:
         raise RefusedError(
             "fewer bytes may be sent than a share of this statistic has",
             RefusalCode.PARAMETERS,
         )
 
 
-def _check(params: Params, engine_name: str, servers: int, threshold: int) -> Statistic:
+@dataclass(frozen=True, slots=True)
+class _Computation:
+    """What follows from a question that every party agrees to.
+
+    ``block_bytes``: the most that a source sends to one server.
+    """
+
+    threshold: int
+    block_bytes: int
+
+
+def _computation(question: Question) -> _Computation:
+    return _checked(
+        question.params, question.engine, question.servers, question.threshold
+    )
+
+
+def _checked(
+    params: Params, engine_name: str, servers: int, threshold: int | None
+) -> _Computation:
+    """Check statistic, engine and threshold against each other.
+
+    Raises:
+        RefusedError: they do not fit, with the bounds.
+    """
     statistic = checked(params)
-    if engine_name not in statistic.engines:
+    # What a plugin's engine can run it says itself, when it checks the plan.
+    if engine_name not in statistic.engines and not is_plugin(engine_name):
         raise RefusedError(
             f"{statistic.name} is served by engine"
             f" {' or '.join(sorted(statistic.engines))}, not {engine_name!r}",
             RefusalCode.UNSUPPORTED,
+        )
+    serving = engine(engine_name)
+    most = serving.max_threshold(servers)
+    if most < 1:
+        raise RefusedError(
+            f"engine {engine_name!r} protects nothing among {servers} servers;"
+            " ask for more",
+            RefusalCode.UNSUPPORTED,
+        )
+    if threshold is not None and not 1 <= threshold <= most:
+        raise RefusedError(
+            f"engine {engine_name!r} withstands 1 to {most} of {servers} servers"
+            f" together, not {threshold}",
+            RefusalCode.PARAMETERS,
         )
     plan = Plan(
         job=JobId(bytes(_ID_BYTES)),
         parties=servers,
         party=None,
         sources=1,
-        threshold=threshold,
+        threshold=most if threshold is None else threshold,
         width=statistic.width(params),
+        program=statistic.program(params),
     )
-    engine(engine_name).check(plan)
-    return statistic
+    serving.check(plan)
+    return _Computation(plan.threshold, serving.max_block_bytes(plan))

@@ -7,8 +7,8 @@ from typing import Final
 
 from participant.columns import Columns
 from participant.statistics.base import (
-    ADDITIVE,
     HEAD,
+    OfSums,
     Result,
     check_shape,
     head,
@@ -27,10 +27,9 @@ _PAIR: Final = 2
 _FEW_ROWS: Final = "fewer than 2 rows: the association is undefined"
 
 
-class _Associations:
+class _Associations(OfSums):
     """What the two have in common; a vector has all sums and products."""
 
-    engines: Final = ADDITIVE
     min_columns: Final = 2
     max_columns: Final = MAX_COLUMNS
     learns: Final = (

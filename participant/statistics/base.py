@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from participant.columns import Columns
+from participant.columns import Columns, Values
 from participant.statistics.params import Params, refused
 from shared.errors import FailureCode, JobAbortedError
 
@@ -62,12 +62,16 @@ class Statistic(Protocol):
         """
         ...
 
-    def width(self, params: Params) -> int:
-        """Return how many values every source's vector has."""
+    def width(self, params: Params) -> int | None:
+        """Return how many values every source's vector has; None: as its data need."""
         ...
 
-    def prepare(self, columns: Columns, params: Params) -> list[int]:
-        """Return a source's vector: its local sums, encoded.
+    def program(self, params: Params) -> bytes:
+        """Return what the engine runs for it at the servers; see ``Plan.program``."""
+        ...
+
+    def prepare(self, columns: Columns, params: Params) -> Values:
+        """Return a source's vector: its local sums, encoded, or its rows.
 
         Raises:
             RefusedError: a cell is too large.
@@ -81,6 +85,16 @@ class Statistic(Protocol):
             JobAbortedError: the totals are not those of such vectors.
         """
         ...
+
+
+class OfSums:
+    """What the statistics have in common that are functions of sums over all rows."""
+
+    engines: Final = ADDITIVE
+
+    def program(self, params: Params) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """See ``Statistic``."""
+        return b""
 
 
 @dataclass(frozen=True, slots=True)

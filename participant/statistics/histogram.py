@@ -7,8 +7,8 @@ import numpy as np
 
 from participant.columns import Columns, FloatColumn
 from participant.statistics.base import (
-    ADDITIVE,
     HEAD,
+    OfSums,
     Result,
     check_shape,
     head,
@@ -21,7 +21,7 @@ MAX_COUNTS: Final = 16384
 """Counts of all columns together, those outside the edges included."""
 
 
-class Histogram:
+class Histogram(OfSums):
     """Counts between edges, and below the first and above the last.
 
     A bin holds its lower edge and not its upper one; the last holds both, as
@@ -29,7 +29,6 @@ class Histogram:
     """
 
     name: Final = "histogram"
-    engines: Final = ADDITIVE
     min_columns: Final = 1
     max_columns: Final = MAX_COLUMNS
     learns: Final = (

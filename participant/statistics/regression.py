@@ -7,8 +7,8 @@ from typing import Final
 
 from participant.columns import Columns
 from participant.statistics.base import (
-    ADDITIVE,
     HEAD,
+    OfSums,
     Result,
     check_shape,
     head,
@@ -32,11 +32,10 @@ times the rounding of their cells to float64.
 """
 
 
-class LinearRegression:
+class LinearRegression(OfSums):
     """The linear function of the columns that fits the target best."""
 
     name: Final = "linear-regression"
-    engines: Final = ADDITIVE
     min_columns: Final = 1
     max_columns: Final = MAX_COLUMNS
     learns: Final = (

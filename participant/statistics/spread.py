@@ -7,8 +7,8 @@ from typing import Final
 
 from participant.columns import Columns
 from participant.statistics.base import (
-    ADDITIVE,
     HEAD,
+    OfSums,
     Result,
     Totals,
     check_shape,
@@ -22,10 +22,9 @@ _MIN_ROWS: Final = 2
 _FEW_ROWS: Final = "fewer than 2 rows: the spread is undefined"
 
 
-class _Spreads:
+class _Spreads(OfSums):
     """What the two have in common; a vector has two numbers a column."""
 
-    engines: Final = ADDITIVE
     min_columns: Final = 1
     max_columns: Final = MAX_COLUMNS
     learns: Final = (

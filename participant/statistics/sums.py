@@ -6,8 +6,8 @@ from typing import Final
 
 from participant.columns import Columns
 from participant.statistics.base import (
-    ADDITIVE,
     HEAD,
+    OfSums,
     Result,
     check_shape,
     head,
@@ -17,11 +17,10 @@ from participant.statistics.exact import encoded_sum, in_range, sum_grid_bits
 from participant.statistics.params import MAX_COLUMNS, Params
 
 
-class Count:
+class Count(OfSums):
     """How many rows have a value in every column that is named."""
 
     name: Final = "count"
-    engines: Final = ADDITIVE
     min_columns: Final = 1
     max_columns: Final = MAX_COLUMNS
     learns: Final = "the number of rows of all sources together"
@@ -48,10 +47,9 @@ class Count:
         return {"sources": parts.sources, "n": parts.rows, "count": parts.rows}
 
 
-class _Sums:
+class _Sums(OfSums):
     """What the two have in common whose vector is a sum a column."""
 
-    engines: Final = ADDITIVE
     min_columns: Final = 1
     max_columns: Final = MAX_COLUMNS
     learns: Final = (

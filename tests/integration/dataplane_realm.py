@@ -278,6 +278,7 @@ class Job:
             "manifest_hash": self.manifest_hash,
             "spec": self.spec.pack(),
             "parties": self.peers(),
+            "sources": len(self.sources()),
             "own_spki": party.spki,
             "deadline": self.deadline,
             "result_exp": self.spec.result_exp,
@@ -371,6 +372,7 @@ class World:
         *,
         seconds: float = 30.0,
         statistic: str = "mean",
+        engine: str = "additive",
     ) -> Job:
         """Return a job of these parties; a consumer among the sources is both."""
         chosen = secrets.token_bytes(16)
@@ -381,8 +383,8 @@ class World:
             realm=FINGERPRINT,
             consumer=consumer.name,
             id=chosen,
-            engine="additive",
-            protocol="additive",
+            engine=engine,
+            protocol=engine,
             program_hash=sha256(statistic.encode()),
             params={"statistic": statistic, "columns": ["age"], "fixp": 16},
             threshold=len(servers) - 1,

@@ -458,6 +458,51 @@ def test_source_that_prepared_nothing_fails_its_part(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_clients_that_know_no_other_source_have_the_same_plan(tmp_path: Path) -> None:
+    """Engines may need the number of sources; who they are a client is not told."""
+
+    async def scenario() -> None:
+        async with world(tmp_path) as realm:
+            job = await whole_job(realm)
+            clients = [*job.sources(), job.consumer]
+            plans = []
+            for client in clients:
+                known = tuple(
+                    peer
+                    for peer in job.peers()
+                    if peer.role is Role.MPCS or peer.p == client.name
+                )
+                await client.tell(job.order(client, parties=known))
+                table = client.plane._jobs
+                assert table is not None
+                await asyncio.sleep(0)
+                running = table._running[job.id].job
+                assert isinstance(running, ClientJob)
+                plans.append(running._order.plan)
+            await job.start(job.servers)
+            await everybody_delivered(job)
+
+            assert [plan.sources for plan in plans] == [2, 2, 2]
+            assert job.result()["n"] == 5
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_is_not_told_of_a_source_takes_no_part(tmp_path: Path) -> None:
+    """It would compute without that source's data."""
+
+    async def scenario() -> None:
+        async with world(tmp_path) as realm:
+            job = await whole_job(realm, servers=2)
+            server = job.servers[0]
+            await server.tell(job.order(server, sources=3))
+            failure = await server.failed(job.id)
+
+            assert failure.code is FailureCode.REFUSED
+
+    asyncio.run(scenario())
+
+
 def test_next_free_port_is_taken_on_all_addresses(tmp_path: Path) -> None:
     """One port for IPv4 and IPv6, above the asked one where that is taken."""
 

@@ -16,6 +16,7 @@ import pytest
 from participant.dataplane.frames import FrameType, encode_frame
 from participant.dataplane.times import Times
 from participant.dataplane.tls import server_name
+from participant.engines.additive import VALUE_BYTES
 from participant.protocol.ap_exchange import Call, request
 from participant.protocol.peer_hello import PeeredJob, link_hello, peer_hello
 from shared.crypto.certificates import CertificateAuthority, TlsKey, der_to_pem
@@ -164,7 +165,7 @@ def test_26_ticket_outside_its_time_is_refused(tmp_path: Path) -> None:
             async with dialled(source, server) as link:
                 answer = await link.is_admitted(link.call(job, source, ticket))
 
-                assert answer.limits.max_bytes == 1 << 20
+                assert answer.limits.max_bytes == 3 * VALUE_BYTES
 
     asyncio.run(scenario())
 

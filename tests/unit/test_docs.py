@@ -221,6 +221,14 @@ def test_what_the_code_cites_exists() -> None:
     assert missing == []
 
 
+def test_the_example_engine_is_shown_as_it_is() -> None:
+    """The tests run the file; readers copy from the page."""
+    page = (ROOT / "docs" / "engines.md").read_text()
+    shown = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+    assert (ROOT / "examples" / "engine_plugin" / "open_sum.py").read_text() in shown
+
+
 def test_realm_descriptors_share_one_form() -> None:
     """The page describes the signed realm once for the message and for reg.rep."""
     assert set(messages.SignedRealm.model_fields) < set(RealmDescriptor.model_fields)

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from participant.engines.additive import MAX_MAGNITUDE, VALUE_BYTES, Additive
@@ -16,11 +17,15 @@ ENGINE = Additive()
 
 
 def _plan(
-    parties: int = 3, sources: int = 1, width: int = 4, threshold: int = 1
+    parties: int = 3,
+    sources: int = 1,
+    width: int | None = 4,
+    threshold: int = 1,
+    program: bytes = b"",
 ) -> Plan:
     return Plan(
         job=JobId(bytes(16)), parties=parties, party=None, sources=sources,
-        threshold=threshold, width=width,
+        threshold=threshold, width=width, program=program,
     )  # fmt: skip
 
 
@@ -37,7 +42,7 @@ def test_the_sum_of_the_sources_comes_out() -> None:
     for parties in range(2, 12):
         plan = _plan(parties, sources=2)
         one, two = (ENGINE.share(v, plan, secrets.token_bytes) for v in (ours, theirs))
-        outputs = [ENGINE.run(plan, pair) for pair in zip(one, two, strict=True)]
+        outputs = [ENGINE.run(plan, pair, {}) for pair in zip(one, two, strict=True)]
 
         assert ENGINE.reconstruct(outputs, plan) == [
             left + right for left, right in zip(ours, theirs, strict=True)
@@ -120,7 +125,7 @@ def test_a_block_of_another_length_ends_the_job(wrong: bytes) -> None:
     """At a server and at the consumer."""
     blocks = [bytes(4 * VALUE_BYTES), wrong]
     with pytest.raises(JobAbortedError) as caught:
-        ENGINE.run(_plan(2, sources=2), blocks)
+        ENGINE.run(_plan(2, sources=2), blocks, {})
     assert caught.value.code is FailureCode.ENGINE
 
     with pytest.raises(JobAbortedError) as caught:
@@ -134,7 +139,7 @@ def test_a_missing_or_extra_block_ends_the_job() -> None:
     right = bytes(4 * VALUE_BYTES)
     for count in (0, 1, 3):
         with pytest.raises(JobAbortedError):
-            ENGINE.run(_plan(2, sources=2), [right] * count)
+            ENGINE.run(_plan(2, sources=2), [right] * count, {})
         with pytest.raises(JobAbortedError):
             ENGINE.reconstruct([right] * count, _plan(2))
 
@@ -154,6 +159,8 @@ def test_another_number_of_values_than_planned_is_refused() -> None:
         _plan(sources=0),
         _plan(sources=MAX_SOURCES + 1),
         _plan(width=0),
+        _plan(width=None),
+        _plan(program=b"\x01"),
     ],
 )
 def test_a_plan_that_cannot_be_served_is_refused(plan: Plan) -> None:
@@ -171,9 +178,25 @@ def test_long_vectors_are_shared_at_once() -> None:
     blocks = ENGINE.share(values, plan, secrets.token_bytes)
 
     assert (
-        ENGINE.reconstruct([ENGINE.run(plan, [block]) for block in blocks], plan)
+        ENGINE.reconstruct([ENGINE.run(plan, [block], {}) for block in blocks], plan)
         == values
     )
+
+
+def test_a_column_may_come_as_an_array() -> None:
+    """The lowest number included, whose absolute value is no int64."""
+    values = np.array([-(2**63), 2**63 - 1, 0, -1])
+    blocks = ENGINE.share(values, _plan(), secrets.token_bytes)
+    outputs = [ENGINE.run(_plan(), [block], {}) for block in blocks]
+
+    assert ENGINE.reconstruct(outputs, _plan()) == values.tolist()
+
+
+def test_a_block_is_as_long_as_was_said() -> None:
+    """The bound goes into the authorisation, and a server takes no byte more."""
+    blocks = ENGINE.share([1, 2, 3, 4], _plan(), secrets.token_bytes)
+
+    assert {len(block) for block in blocks} == {ENGINE.max_block_bytes(_plan())}
 
 
 def test_engines_are_found_by_name() -> None:

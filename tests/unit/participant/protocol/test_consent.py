@@ -169,8 +169,8 @@ def test_64_a_certificate_by_somebody_else_is_refused() -> None:
     ("changes", "code"),
     [
         ({"attempts": 2}, RefusalCode.PARAMETERS),
-        ({"threshold": 1}, RefusalCode.PARAMETERS),
-        ({"threshold": 3}, RefusalCode.UNSUPPORTED),
+        ({"threshold": 0}, RefusalCode.PARAMETERS),
+        ({"threshold": 3}, RefusalCode.PARAMETERS),
         ({"program_hash": bytes(32)}, RefusalCode.UNSUPPORTED),
         ({"engine": "other"}, RefusalCode.UNSUPPORTED),
         ({"protocol": "other"}, RefusalCode.UNSUPPORTED),

@@ -194,6 +194,7 @@ def test_a_source_is_told_of_servers_and_consumer_only() -> None:
         case.consumer.name,
         side.member.name,
     }
+    assert run.sources == len(case.sources) == 2
     assert not side.job.is_kept
 
 

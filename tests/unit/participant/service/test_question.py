@@ -51,6 +51,20 @@ def test_a_question_becomes_a_spec_that_every_party_agrees_to() -> None:
     assert spec.requires == QUESTION.requires
 
 
+def test_a_threshold_below_the_engines_best_may_be_asked() -> None:
+    """An engine may gain by it; every party checks that it is one it can have."""
+    case = Case()
+    identity = case.consumer.identity
+    asked = make_request(replace(QUESTION, threshold=2), identity, case.world.context())
+    spec = unpack(Spec, asked.spec)
+    check_spec(spec)
+
+    assert spec.threshold == 2
+
+    with pytest.raises(RefusedError, match="1 to 3 of 4"):
+        check_spec(spec.model_copy(update={"threshold": 4}))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -62,6 +76,8 @@ def test_a_question_becomes_a_spec_that_every_party_agrees_to() -> None:
         ({"params": Params("meen", ("x",))}, "no statistic 'meen'"),
         ({"params": Params("mean", ())}, "1 to 32"),
         ({"engine": "mpyc"}, "additive"),
+        ({"threshold": 0}, "1 to 3 of 4"),
+        ({"threshold": 4}, "1 to 3 of 4"),
     ],
 )
 def test_bounds_are_named_before_anything_is_sent(
@@ -88,7 +104,9 @@ def test_a_dataset_name_that_cannot_travel_is_refused() -> None:
 
 def test_a_question_travels_over_the_local_socket() -> None:
     """As it was."""
-    assert read_question(request_of(QUESTION)) == QUESTION
+    for question in (QUESTION, replace(QUESTION, threshold=2)):
+        assert read_question(request_of(question)) == question
+
     with pytest.raises(ConfigError):
         read_question({"op": "submit"})
     with pytest.raises(ConfigError):

@@ -33,7 +33,7 @@ def compute(
     machine = engine(name)
     plan = Plan(
         job=JobId(bytes(16)), parties=servers, party=None, sources=len(sources),
-        threshold=servers - 1, width=statistic.width(params),
+        threshold=servers - 1, width=statistic.width(params), program=statistic.program(params),
     )  # fmt: skip
     blocks = [
         machine.share(
@@ -42,6 +42,7 @@ def compute(
         for table in sources
     ]
     outputs = [
-        machine.run(plan, [own[server] for own in blocks]) for server in range(servers)
+        machine.run(plan, [own[server] for own in blocks], {})
+        for server in range(servers)
     ]
     return statistic.finish(machine.reconstruct(outputs, plan), params)

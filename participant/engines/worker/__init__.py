@@ -1,0 +1,1 @@
+"""Processes of their own for engines: a zygote forks one worker a job."""
