@@ -121,7 +121,9 @@ def test_twenty_jobs_run_at_once_over_one_address(tmp_path: Path) -> None:
     """A link that had to make room, as too many came at once, is dialled again."""
 
     async def scenario() -> None:
-        async with world(tmp_path, Times(eviction=timedelta(milliseconds=300))) as realm:
+        async with world(
+            tmp_path, Times(eviction=timedelta(milliseconds=300))
+        ) as realm:
             first = await whole_job(realm)
             jobs = [first] + [
                 realm.job(first.servers, first.sources(), first.consumer)
