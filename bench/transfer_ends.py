@@ -16,6 +16,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from multiprocessing.connection import Connection
+from typing import cast
+
+import uvloop
 
 from bench.floor_tls import PRINCIPAL, Credentials, contexts
 from participant.dataplane.frames import DATA_CHUNK_BYTES, FrameType
@@ -106,8 +109,7 @@ class _Counting(asyncio.BufferedProtocol):
         self.done = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._can_write.set()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
@@ -137,7 +139,7 @@ class _Counting(asyncio.BufferedProtocol):
 def receiver_main(credentials: Credentials, pipe: Connection) -> None:
     """Be a server's process until it is killed."""
     os.setsid()  # keeps Ctrl-C away: the bench ends this process
-    asyncio.run(_receive(credentials, pipe))
+    uvloop.run(_receive(credentials, pipe))
 
 
 async def _receive(credentials: Credentials, pipe: Connection) -> None:
@@ -185,7 +187,7 @@ def sender_main(
         pipe: brings what to send, takes the seconds that it took.
     """
     os.setsid()  # keeps Ctrl-C away: the bench ends this process
-    asyncio.run(_send(credentials, keys, pipe))
+    uvloop.run(_send(credentials, keys, pipe))
 
 
 async def _send(

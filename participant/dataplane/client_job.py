@@ -226,13 +226,7 @@ class ClientJob:
         )
         pool, target = self._order.environment.pool, self._order.target(server)
         try:
-            link, is_pooled = await pool.take(target)
-            try:
-                return await self._ask(call, server, link)
-            except LinkLostError:
-                if not is_pooled:
-                    raise
-            return await self._ask(call, server, await pool.dial(target))
+            return await pool.begin(target, lambda link: self._ask(call, server, link))
         except PeerAbortedError as error:
             raise JobAbortedError(
                 f"{server.p} does not admit this party", error.code, server.p

@@ -22,6 +22,9 @@ MAX_CODE_BYTES: Final = 64
 DATA_CHUNK_BYTES: Final = 256 << 10
 """How much of a block is put into one DATA frame."""
 LENGTH_BYTES: Final = 4
+HEADER_BYTES: Final = LENGTH_BYTES + 1
+READ_BYTES: Final = 128 << 10
+"""How much is read ahead, a frame's header above all."""
 COUNT_BYTES: Final = 8
 DIGEST_BYTES: Final = 32
 END_BYTES: Final = COUNT_BYTES + DIGEST_BYTES
@@ -84,32 +87,45 @@ def encode_frame(kind: FrameType, body: bytes = b"") -> bytes:
     shortest, longest = _BODY_BYTES[kind]
     if not shortest <= len(body) <= longest:
         raise ValueError(f"{len(body)} bytes in a frame {kind.name}")
-    return (len(body) + 1).to_bytes(LENGTH_BYTES, "big") + bytes((kind,)) + body
+    return _header(kind, len(body)) + body
+
+
+def _header(kind: FrameType, body_bytes: int) -> bytes:
+    return (body_bytes + 1).to_bytes(LENGTH_BYTES, "big") + bytes((kind,))
 
 
 class FrameDecoder:
     """Cuts a stream of bytes into frames.
 
-    It buffers one incomplete frame at most. Lengths and types are judged as soon as
-    their bytes are there, so nothing is kept of a frame that will be refused.
+    It keeps one incomplete frame at most. Lengths and types are judged as soon as
+    their bytes are there, so nothing is kept of a frame that will be refused. The
+    bytes of a long body are put where they stay.
     """
 
-    __slots__ = ("_buffer", "_is_broken")
+    __slots__ = ("_body", "_end", "_filled", "_head", "_is_broken", "_kind")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._head = memoryview(bytearray(READ_BYTES))
+        self._end = 0
+        self._kind = FrameType.DATA
+        self._body = memoryview(b"")
+        self._filled = 0
         self._is_broken = False
 
     @property
     def buffered_bytes(self) -> int:
         """How many bytes of an incomplete frame are kept."""
-        return len(self._buffer)
+        return self._end + self._filled
 
-    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
+    def room(self) -> memoryview:
+        """Return where the next bytes of the stream go, as many as fit."""
+        return self._body[self._filled :] if self._body else self._head[self._end :]
+
+    def filled(self, count: int) -> list[Frame]:
         """Return the frames that are complete now.
 
         Args:
-            data: the next bytes of the stream, any number of them.
+            count: how many bytes were put into ``room``.
 
         Raises:
             RemoteProtocolError: a length is 0 or above 1 MiB, a type is unknown, or
@@ -118,42 +134,75 @@ class FrameDecoder:
         """
         if self._is_broken:
             raise RemoteProtocolError("bytes after a malformed frame")
-        self._buffer += data
-        frames: list[Frame] = []
-        start = 0
+        if self._body:
+            self._filled += count
+            if self._filled < len(self._body):
+                return []
+            frame = Frame(self._kind, bytes(self._body))
+            self._body, self._filled = memoryview(b""), 0
+            return [frame]
+        self._end += count
         try:
-            while (frame := self._next(start)) is not None:
-                frames.append(frame)
-                start += LENGTH_BYTES + 1 + len(frame.body)
+            return self._cut()
         except RemoteProtocolError:
             self._is_broken = True
-            self._buffer.clear()
+            self._end = 0
             raise
-        del self._buffer[:start]
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
+        """Return the frames that are complete after these bytes; as ``filled``."""
+        frames: list[Frame] = []
+        rest = memoryview(data)
+        while rest:
+            room = self.room()
+            count = min(len(room), len(rest))
+            room[:count] = rest[:count]
+            frames += self.filled(count)
+            rest = rest[count:]
         return frames
 
-    def _next(self, start: int) -> Frame | None:
-        """Return the frame that starts here, if all of it is there."""
-        body_start = start + LENGTH_BYTES + 1
-        if len(self._buffer) < start + LENGTH_BYTES:
+    def _cut(self) -> list[Frame]:
+        """Return the frames in what was read ahead, and keep what is left."""
+        frames: list[Frame] = []
+        start = 0
+        while (found := self._header(start)) is not None:
+            kind, length = found
+            body_start = start + HEADER_BYTES
+            if self._end < body_start + length:
+                self._begin_body(kind, length, self._head[body_start : self._end])
+                return frames
+            start = body_start + length
+            frames.append(Frame(kind, bytes(self._head[body_start:start])))
+        left = self._end - start
+        self._head[:left] = bytes(self._head[start : self._end])
+        self._end = left
+        return frames
+
+    def _begin_body(self, kind: FrameType, length: int, begun: memoryview) -> None:
+        """Let what follows go straight to where the body is put together."""
+        self._kind = kind
+        self._body = memoryview(bytearray(length))
+        self._filled = len(begun)
+        self._body[: self._filled] = begun
+        self._end = 0
+
+    def _header(self, start: int) -> tuple[FrameType, int] | None:
+        """Return type and body length of the frame that starts here, once known."""
+        if self._end < start + LENGTH_BYTES:
             return None
-        length = int.from_bytes(self._buffer[start : start + LENGTH_BYTES], "big")
+        length = int.from_bytes(self._head[start : start + LENGTH_BYTES], "big")
         if not 1 <= length <= MAX_FRAME_BYTES:
             raise RemoteProtocolError(f"a frame of {length} bytes")
-        if len(self._buffer) < body_start:
+        if self._end < start + HEADER_BYTES:
             return None
-        number = self._buffer[body_start - 1]
+        number = self._head[start + LENGTH_BYTES]
         if number not in _BODY_BYTES:
             raise RemoteProtocolError(f"a frame of unknown type {number}")
         kind = FrameType(number)
         shortest, longest = _BODY_BYTES[kind]
         if not shortest <= length - 1 <= longest:
             raise RemoteProtocolError(f"{length - 1} bytes in a frame {kind.name}")
-        body_end = body_start + length - 1
-        if len(self._buffer) < body_end:
-            return None
-        with memoryview(self._buffer) as view:
-            return Frame(kind, bytes(view[body_start:body_end]))
+        return kind, length - 1
 
 
 def encode_end(end: EndOfData) -> bytes:
@@ -175,25 +224,30 @@ def decode_end(body: bytes) -> EndOfData:
         raise RemoteProtocolError("an END that cannot be true") from error
 
 
-def data_frames(block: bytes, chunk_bytes: int = DATA_CHUNK_BYTES) -> Iterator[bytes]:
-    """Return the encoded frames that carry one block: DATA…, END.
+def data_frames(
+    block: bytes, chunk_bytes: int = DATA_CHUNK_BYTES
+) -> Iterator[tuple[bytes | memoryview, ...]]:
+    """Return the frames that carry one block: DATA…, END; each in its parts.
+
+    Nothing of the block is copied.
 
     Args:
         block: not empty, unless nothing shall be sent.
         chunk_bytes: how much of it goes into one DATA.
     """
-    with memoryview(block) as view:
-        for start in range(0, len(block), chunk_bytes):
-            chunk = bytes(view[start : start + chunk_bytes])
-            yield encode_frame(FrameType.DATA, chunk)
-    end = EndOfData(count=len(block), digest=hashlib.sha256(block).digest())
-    yield encode_frame(FrameType.END, encode_end(end))
+    view, digest = memoryview(block), hashlib.sha256()
+    for start in range(0, len(block), chunk_bytes):
+        chunk = view[start : start + chunk_bytes]
+        digest.update(chunk)
+        yield _header(FrameType.DATA, len(chunk)), chunk
+    end = EndOfData(count=len(block), digest=digest.digest())
+    yield (encode_frame(FrameType.END, encode_end(end)),)
 
 
 class DataReceiver:
     """Puts DATA frames together and checks them against their END."""
 
-    __slots__ = ("_block", "_digest", "_max_bytes")
+    __slots__ = ("_bodies", "_count", "_digest", "_max_bytes")
 
     def __init__(self, max_bytes: int) -> None:
         """Start with nothing received.
@@ -201,14 +255,15 @@ class DataReceiver:
         Args:
             max_bytes: how long the block may become.
         """
-        self._block = bytearray()
+        self._bodies: list[bytes] = []
+        self._count = 0
         self._digest = hashlib.sha256()
         self._max_bytes = max_bytes
 
     @property
     def has_data(self) -> bool:
         """Whether anything came."""
-        return len(self._block) > 0
+        return self._count > 0
 
     def add(self, body: bytes) -> None:
         """Take the body of the next DATA frame.
@@ -216,10 +271,12 @@ class DataReceiver:
         Raises:
             RemoteProtocolError: more bytes than were agreed; what came is dropped.
         """
-        if len(self._block) + len(body) > self._max_bytes:
-            self._block.clear()
+        if self._count + len(body) > self._max_bytes:
+            self._bodies.clear()
+            self._count = 0
             raise RemoteProtocolError(f"more than {self._max_bytes} bytes of data")
-        self._block += body
+        self._bodies.append(body)
+        self._count += len(body)
         self._digest.update(body)
 
     def finish(self, body: bytes) -> bytes:
@@ -229,11 +286,10 @@ class DataReceiver:
             RemoteProtocolError: count or digest differ; what came is dropped.
         """
         end = decode_end(body)
-        block = bytes(self._block)
-        self._block.clear()
-        if end.count != len(block) or not equal(end.digest, self._digest.digest()):
+        bodies, self._bodies = self._bodies, []
+        if end.count != self._count or not equal(end.digest, self._digest.digest()):
             raise RemoteProtocolError("the END does not fit the data before it")
-        return block
+        return b"".join(bodies)
 
 
 def encode_code(code: FailureCode) -> bytes:

@@ -25,7 +25,6 @@ from participant.dataplane.tls import Identities, Leaves
 from shared.crypto.derivation import equal
 from shared.errors import FailureCode, FrameworkError, RemoteProtocolError
 
-READ_BYTES: Final = 128 << 10
 PAUSE_BYTES: Final = 2 << 20
 """Reading stops while so many bytes of frames wait to be taken."""
 RESUME_BYTES: Final = 1 << 20
@@ -79,7 +78,6 @@ class Link(asyncio.BufferedProtocol):
         self._expected_spki = expected_spki
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
-        self._buffer = memoryview(bytearray(READ_BYTES))
         self._frames: deque[Frame] = deque()
         self._waiting_bytes = 0
         self._transport: asyncio.Transport | None = None
@@ -141,7 +139,7 @@ class Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
         """Return where the next bytes go."""
-        return self._buffer
+        return self._decoder.room()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Cut the bytes that came into frames."""
@@ -149,7 +147,7 @@ class Link(asyncio.BufferedProtocol):
             return
         self._last_received = self._loop.time()
         try:
-            for frame in self._decoder.feed(self._buffer[:nbytes]):
+            for frame in self._decoder.filled(nbytes):
                 self._take(frame)
         except RemoteProtocolError as error:
             self._end(error)
@@ -221,15 +219,18 @@ class Link(asyncio.BufferedProtocol):
         """Send one frame; as ``send_encoded``."""
         await self.send_encoded(encode_frame(kind, body))
 
-    async def send_encoded(self, frame: bytes) -> None:
+    async def send_encoded(self, *parts: bytes | memoryview) -> None:
         """Send the bytes of a frame, and wait while too much is buffered.
+
+        Args:
+            parts: of the frame, in order; they must not change.
 
         Raises:
             LinkLostError: the link is no longer open.
         """
         if self._error is not None:
             raise LinkLostError("the link is closed") from self._error
-        self._live().write(frame)
+        self._live().writelines(parts)
         if not self._can_write.is_set():
             await self._can_write.wait()
 

@@ -164,23 +164,32 @@ class Listener:
     async def _serve(self, connection: socket.socket) -> None:
         """Serve a connection until it ends; nothing that a peer does escapes."""
         link = Link(self._identities, self._times, None)
-        code = FailureCode.LINK_FAILED
+        is_proven = False
+        code: FailureCode | None = FailureCode.LINK_FAILED
         try:
-            await self._serve_link(connection, link)
+            frame = await self._first_frame(connection, link)
+            is_proven = True
+            await self._serve_jobs(link, frame)
         except (FrameworkError, OSError, TimeoutError) as error:
             _log.info(
                 "link closed",
                 extra={"outcome": type(error).__name__, "reason": _text(error)},
             )
         except asyncio.CancelledError:
-            code = FailureCode.PARTY_LOST  # the listener closes
+            # Either the listener closes, or the connection had to make room: then
+            # there is no job that could be aborted, and its dialler tries again.
+            code = FailureCode.PARTY_LOST if is_proven else None
             raise
         finally:
-            link.abort(code)
+            if code is None:
+                link.close()
+            else:
+                link.abort(code)
             if link.never_stood:
                 connection.close()
 
-    async def _serve_link(self, connection: socket.socket, link: Link) -> None:
+    async def _first_frame(self, connection: socket.socket, link: Link) -> Frame:
+        """Do the handshake and return the frame that starts the first job."""
         identity = self._identities.newest()
         if identity is None:
             raise FrameworkError("no leaf yet")
@@ -201,6 +210,10 @@ class Listener:
         task = asyncio.current_task()
         if task is not None:
             self._unproven.remove(task)
+        return frame
+
+    async def _serve_jobs(self, link: Link, frame: Frame) -> None:
+        """Do one job after the other on a link."""
         while True:
             await self._serve_job(link, frame)
             frame = await self._next_job(link)

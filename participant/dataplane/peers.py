@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from participant.dataplane.frames import Frame, FrameType
 from participant.dataplane.ipc import Peer
-from participant.dataplane.links import Link, LinkLostError, PeerAbortedError
+from participant.dataplane.links import Link, PeerAbortedError
 from participant.dataplane.order import Order
 from participant.dataplane.relay import Relay
 from participant.dataplane.transfer import wait_in_silence
@@ -162,17 +162,9 @@ class PeerLinks:
     async def _greeted(self, party: int, server: Peer) -> Link:
         """Return a link on which both hellos were checked."""
         pool, target = self._order.environment.pool, self._order.target(server)
-        link, is_pooled = await pool.take(target)
-        try:
-            await self._greet(party, link)
-        except LinkLostError:
-            if not is_pooled:
-                raise
-            link = await pool.dial(target)
-            await self._greet(party, link)
-        return link
+        return await pool.begin(target, lambda link: self._greet(party, link))
 
-    async def _greet(self, party: int, link: Link) -> None:
+    async def _greet(self, party: int, link: Link) -> Link:
         limit = self._order.environment.times.answer
         try:
             async with asyncio.timeout(limit.total_seconds()):
@@ -185,6 +177,7 @@ class PeerLinks:
         except BaseException:
             link.close()
             raise
+        return link
 
 
 def _not_linked(server: Principal, error: Exception) -> JobAbortedError:

@@ -6,8 +6,9 @@ closes an idle one.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from participant.dataplane.addresses import split_address
 from participant.dataplane.frames import FrameType
@@ -24,6 +25,9 @@ MAX_IDLE: Final = 2
 DIAL_PAUSE_SECONDS: Final = 0.25
 """When a server is dialled again that closed before its link.hello, being full."""
 _BUSY: Final = (ConnectionResetError, ConnectionAbortedError, LinkEndedError)
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,34 @@ class LinkPool:
                 return link, True
             link.close()
         return await self.dial(target), False
+
+    async def begin(self, target: Target, start: Callable[[Link], Awaitable[_T]]) -> _T:
+        """Start a job on a link, and return what ``start`` returns.
+
+        A pooled link that broke meanwhile is dialled anew. So is one that its
+        listener closed without a word before it answered: it had to make room.
+
+        Args:
+            target: whom with.
+            start: sends the job's first frame and takes the answer.
+
+        Raises:
+            LinkLostError: as ``take``, or it was closed again for ``Times.connect``.
+            FrameworkError: whatever else ``start`` raises.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._times.connect.total_seconds()
+        link, is_pooled = await self.take(target)
+        while True:
+            try:
+                return await start(link)
+            except LinkLostError as error:
+                had_to_go = isinstance(error, LinkEndedError) and loop.time() < end
+                if not is_pooled and not had_to_go:
+                    raise
+            if not is_pooled:
+                await asyncio.sleep(DIAL_PAUSE_SECONDS)
+            link, is_pooled = await self.dial(target), False
 
     async def dial(self, target: Target) -> Link:
         """Return a fresh link; errors as ``take``."""

@@ -23,7 +23,7 @@ async def send_block(
         LinkLostError: the link broke.
     """
     for frame in frames_of(block, min(DATA_CHUNK_BYTES, max_frame_bytes - 1)):
-        await link.send_encoded(frame)
+        await link.send_encoded(*frame)
 
 
 async def receive_block(

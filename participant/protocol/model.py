@@ -118,7 +118,7 @@ class PartyJob:
             stage = Stage.ASKED
         elif stage in IN_DATA_PROCESS:
             stage = Stage.STARTED
-        return (stage, self.number, self.manifest, self.result, self.ending)
+        return (stage, self.manifest, self.result, self.ending)
 
     @property
     def takes_slot(self) -> bool:

@@ -45,7 +45,7 @@ class RawLink:
     def send_block(self, block: bytes) -> None:
         """Send DATA and END."""
         for frame in data_frames(block):
-            self.writer.write(frame)
+            self.writer.writelines(frame)
 
     async def receive(self) -> Frame | None:
         """Return the next frame, or None when the other end has closed."""

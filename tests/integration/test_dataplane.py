@@ -117,15 +117,17 @@ def test_second_job_opens_no_new_link(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_seven_jobs_run_at_once(tmp_path: Path) -> None:
-    """Jobs share the processes and nothing else."""
+def test_twenty_jobs_run_at_once_over_one_address(tmp_path: Path) -> None:
+    """A link that had to make room, as too many came at once, is dialled again."""
 
     async def scenario() -> None:
-        async with world(tmp_path) as realm:
+        async with world(
+            tmp_path, Times(eviction=timedelta(milliseconds=300))
+        ) as realm:
             first = await whole_job(realm)
             jobs = [first] + [
                 realm.job(first.servers, first.sources(), first.consumer)
-                for _ in range(6)
+                for _ in range(19)
             ]
             await asyncio.gather(*(job.prepare() for job in jobs[1:]))
             await asyncio.gather(*(job.start() for job in jobs))

@@ -2,6 +2,7 @@
 
 import hashlib
 import tracemalloc
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -134,7 +135,7 @@ def test_a_block_survives_its_way_through_frames(length: int) -> None:
     """DATA in chunks, then an END that fits."""
     block = bytes(index % 251 for index in range(length))
     receiver = DataReceiver(length)
-    *data, end = decoded(b"".join(data_frames(block)))
+    *data, end = decoded(b"".join(chain.from_iterable(data_frames(block))))
     for frame in data:
         assert frame.type is FrameType.DATA
         assert len(frame.body) <= DATA_CHUNK_BYTES
