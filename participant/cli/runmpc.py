@@ -19,14 +19,20 @@ from participant.service.background import start_in_background
 from participant.service.control import request_of
 from participant.service.local import Answer, Request, ask
 from participant.service.question import (
-    DEFAULT_ENGINE,
     DEFAULT_SERVERS,
     Question,
     check_question,
+    default_engine,
 )
 from participant.service.running import control_process, is_running
 from participant.statistics import registry
-from participant.statistics.params import DEFAULT_FIXP, MAX_FIXP, MIN_FIXP, Params
+from participant.statistics.params import (
+    DEFAULT_FIXP,
+    MAX_FIXP,
+    MIN_FIXP,
+    Params,
+    Reveal,
+)
 from shared.cli import ExitCode, json_option
 from shared.config import parse_duration
 from shared.errors import RefusedError
@@ -63,6 +69,16 @@ class Seen:
 )
 @click.option("--target", metavar="NAME", help="What a regression explains.")
 @click.option("--edges", metavar="E0,E1,…", help="Of a histogram, increasing.")
+@click.option("--q", metavar="0…1", help="Which quantile.")
+@click.option("--by", metavar="NAME", help="Column that says a row's group.")
+@click.option("--groups", metavar="G0,G1,…", help="Values of that column.")
+@click.option(
+    "--reveal",
+    type=click.Choice([reveal.value for reveal in Reveal]),
+    default=Reveal.SUMS.value,
+    show_default=True,
+    help="What you see: sums and figures, or final figures alone (slower).",
+)
 @click.option(
     "--missing",
     type=click.Choice([missing.value for missing in Missing]),
@@ -98,9 +114,7 @@ class Seen:
 @click.option(
     "--engine",
     type=click.Choice(engines.names()),
-    default=DEFAULT_ENGINE,
-    show_default=True,
-    help="How it is computed.",
+    help="How it is computed; by default the fastest that can.",
 )
 @click.option(
     "--threshold",
@@ -123,6 +137,10 @@ def runmpc(
     columns: tuple[str, ...],
     target: str | None,
     edges: str | None,
+    q: str | None,
+    by: str | None,
+    groups: str | None,
+    reveal: str,
     missing: str,
     fixp: int,
     servers: int,
@@ -131,7 +149,7 @@ def runmpc(
     ncpus: int | None,
     ram: int | None,
     min_sources: int,
-    engine: str,
+    engine: str | None,
     threshold: int | None,
     purpose: str | None,
     deadline: str,
@@ -147,18 +165,23 @@ def runmpc(
     only this participant can put together. Ctrl-C leaves the job; ``result JOB``
     gets it later.
     """
+    params = Params(
+        statistic=statistic,
+        columns=columns,
+        target=target,
+        edges=_items(edges),
+        fixp=fixp,
+        missing=Missing(missing),
+        q=q,
+        by=by,
+        groups=_items(groups),
+        reveal=Reveal(reveal),
+    )
     question = Question(
-        params=Params(
-            statistic=statistic,
-            columns=columns,
-            target=target,
-            edges=tuple(e.strip() for e in edges.split(",")) if edges else (),
-            fixp=fixp,
-            missing=Missing(missing),
-        ),
+        params=params,
         dataset=dataset,
         servers=servers,
-        engine=engine,
+        engine=engine or default_engine(params),
         threshold=threshold,
         requires=_requirements(location, csp, ncpus, ram),
         min_sources=min_sources,
@@ -241,6 +264,10 @@ def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
         click.echo(name_of(answer))
         say(f"get the result with: mpc-participant result {name_of(answer)}")
     return ExitCode.DONE
+
+
+def _items(text: str | None) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",")) if text else ()
 
 
 def _requirements(

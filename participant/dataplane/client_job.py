@@ -63,14 +63,11 @@ class ClientJob:
         is_fetch = order.start.fetch_only
         self._is_source = Duty.INPUT in order.duties and not is_fetch
         self._is_consumer = Duty.OUTPUT in order.duties
+        self._values = values
         self._blocks: Sequence[bytes] = ()
-        if self._is_source:
-            if values is None:
-                raise JobAbortedError(
-                    "the data of this job were not prepared", FailureCode.INTERNAL
-                )
-            self._blocks = order.question.engine.share(
-                values, order.plan, secrets.token_bytes
+        if self._is_source and values is None:
+            raise JobAbortedError(
+                "the data of this job were not prepared", FailureCode.INTERNAL
             )
         self._links: set[Link] = set()
         self._linked = 0
@@ -108,6 +105,8 @@ class ClientJob:
         if self._is_consumer and await asyncio.to_thread(journal.has_result):
             self._order.progress("delivered", 0, 0)
             return
+        if self._is_source:
+            await self._share()
         self._unfinished = await self._missing_servers()
         self._expected = len(self._unfinished)
         try:
@@ -128,6 +127,20 @@ class ClientJob:
             self._order.progress("delivered", self._taken, self._sent)
         finally:
             await acknowledging
+
+    async def _share(self) -> None:
+        """Share this source's values; a column's many in a thread, not to block."""
+        order, values = self._order, self._values
+        self._values = None
+        if values is None:
+            return
+        share = order.question.engine.share
+        if order.plan.width is None:
+            self._blocks = await asyncio.to_thread(
+                share, values, order.plan, secrets.token_bytes
+            )
+        else:
+            self._blocks = share(values, order.plan, secrets.token_bytes)
 
     async def _acknowledge(self) -> None:
         """Tell the servers that their shares are kept, and end the job on the links."""

@@ -204,6 +204,11 @@ class Link(asyncio.BufferedProtocol):
             raise PeerAbortedError(decode_code(frame.body))
         return frame
 
+    def put_back(self, frame: Frame) -> None:
+        """Let the next ``receive`` return a frame once more."""
+        self._frames.appendleft(frame)
+        self._waiting_bytes += len(frame.body) + FRAME_COST_BYTES
+
     async def expect(self, kind: FrameType) -> Frame:
         """Return the next frame, which has to be of this kind.
 

@@ -73,13 +73,17 @@ async def wait_in_silence(link: Link, event: asyncio.Event) -> None:
         LinkLostError: the link broke.
         PeerAbortedError: the peer gave up.
     """
+    if event.is_set():
+        return
     reading = asyncio.ensure_future(link.receive())
     waiting = asyncio.ensure_future(event.wait())
     try:
         await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if reading.done():
             frame = reading.result()
-            raise RemoteProtocolError(f"a frame {frame.type.name} before its time")
+            if not event.is_set():
+                raise RemoteProtocolError(f"a frame {frame.type.name} before its time")
+            link.put_back(frame)  # the peer answers what followed the event
     finally:
         reading.cancel()
         waiting.cancel()

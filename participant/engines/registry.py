@@ -14,11 +14,14 @@ from typing import Final
 
 from participant.engines.additive import Additive
 from participant.engines.base import Engine
+from participant.engines.mpyc_engine import Mpyc
 from shared.errors import RefusalCode, RefusedError
 from shared.names import is_label
 
 GROUP: Final = "mpc_management.engines"
-_BUILT_IN: Final[Mapping[str, Engine]] = {known.name: known for known in (Additive(),)}
+_BUILT_IN: Final[Mapping[str, Engine]] = {
+    known.name: known for known in (Additive(), Mpyc())
+}
 _METHODS: Final = (
     "max_threshold",
     "max_block_bytes",

@@ -34,8 +34,10 @@ from participant.protocol.model import (
     Stop,
 )
 from participant.service.orders import event_of, start_order
+from participant.service.question import consumer_learns
 from shared.errors import FrameworkError, RefusalCode
-from shared.names import JobId
+from shared.messages import Spec, unpack
+from shared.names import Duty, JobId
 from shared.protocol.machine import (
     CancelTimer,
     Context,
@@ -335,5 +337,13 @@ class Jobs:
                 "code": ending.code.value if ending else None,
                 "party": ending.party if ending else None,
                 "reason": reason,
+                "consumer_learns": _learns(after),
             },
         )
+
+
+def _learns(job: PartyJob) -> str | None:
+    """Return what a source consents to that the consumer will learn."""
+    if job.stage is not Stage.ACCEPTED or Duty.INPUT not in job.duties:
+        return None
+    return consumer_learns(unpack(Spec, job.spec))

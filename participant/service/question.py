@@ -13,7 +13,7 @@ from participant.protocol.consent import MAX_DEADLINE_MS, MAX_RESULT_LIFE_MS
 from participant.protocol.identity import Identity
 from participant.protocol.model import Asked
 from participant.statistics.params import Params, parse_params
-from participant.statistics.registry import checked
+from participant.statistics.registry import checked, statistic
 from shared import codec
 from shared.crypto.derivation import equal, job_id, sha256
 from shared.crypto.keys import KemKey
@@ -59,7 +59,27 @@ class Question:
     result_life: timedelta = DEFAULT_RESULT_LIFE
 
 
-def program_hash(statistic: str, engine_name: str, protocol: str) -> bytes:
+def default_engine(params: Params) -> str:
+    """Return the engine that serves a request unless its user names another.
+
+    Where there is no such statistic, ``check_question`` says so.
+    """
+    try:
+        engines = statistic(params.statistic, params.reveal).engines
+    except RefusedError:
+        return DEFAULT_ENGINE
+    return DEFAULT_ENGINE if DEFAULT_ENGINE in engines else min(engines)
+
+
+def consumer_learns(spec: Spec) -> str | None:
+    """Return a sentence on what a job's consumer will learn; None if nobody knows."""
+    try:
+        return checked(parse_params(spec.params)).learns
+    except RefusedError:
+        return None
+
+
+def program_hash(statistic_name: str, engine_name: str, protocol: str) -> bytes:
     """Return the hash that names what is computed, and in which versions.
 
     Raises:
@@ -68,7 +88,7 @@ def program_hash(statistic: str, engine_name: str, protocol: str) -> bytes:
     version = engine(engine_name).version
     return sha256(
         b"MPX1-program\0",
-        codec.encode([statistic, engine_name, protocol, PROGRAM_VERSION, version]),
+        codec.encode([statistic_name, engine_name, protocol, PROGRAM_VERSION, version]),
     )
 
 

@@ -1,12 +1,12 @@
 """What a statistic is: prepared at the source, finished at the consumer.
 
-Every statistic here is a function of sums over all rows. A source computes its
+Most statistics are functions of sums over all rows. A source computes its
 local sums exactly and rounds each once to the grid (see ``exact``); the engine
 adds the sources' vectors; the consumer computes with exact integers and
 fractions and makes floats only at the end.
 
-Every vector starts with two numbers: 1, so that the total is the number of
-sources, and the source's number of rows.
+The vector of such a statistic starts with two numbers: 1, so that the total is the
+number of sources, and the source's number of rows.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from participant.columns import Columns, Values
-from participant.statistics.params import Params, refused
+from participant.statistics.params import Params, Reveal, refused
 from shared.errors import FailureCode, JobAbortedError
 
 Result = dict[str, object]
@@ -24,6 +24,8 @@ and then ``note`` says why."""
 HEAD: Final = 2
 """Numbers at the start of every vector: sources and rows."""
 ADDITIVE: Final = frozenset({"additive"})
+SECRET: Final = frozenset({"mpyc"})
+"""Engines for what is computed in secret beyond sums."""
 
 
 class Statistic(Protocol):
@@ -143,6 +145,9 @@ def check_shape(
     *,
     has_target: bool = False,
     has_edges: bool = False,
+    has_quantile: bool = False,
+    has_groups: bool = False,
+    reveals_final: bool = False,
 ) -> None:
     """Check the number of columns, and that nothing is given in vain.
 
@@ -154,11 +159,30 @@ def check_shape(
         raise refused(f"the parameters are those of {params.statistic!r}")
     count = len(params.columns)
     if not statistic.min_columns <= count <= statistic.max_columns:
-        raise refused(
-            f"{name} takes {statistic.min_columns} to {statistic.max_columns}"
-            f" columns, not {count}"
-        )
+        bounds = f"{statistic.min_columns} to {statistic.max_columns} columns"
+        if statistic.max_columns == 1:
+            bounds = "1 column"
+        raise refused(f"{name} takes {bounds}, not {count}")
     if has_target != (params.target is not None):
         raise refused(f"{name} {'needs a' if has_target else 'takes no'} target column")
     if has_edges != bool(params.edges):
         raise refused(f"{name} {'needs' if has_edges else 'takes no'} edges")
+    if has_quantile != (params.q is not None):
+        raise refused(f"{name} {'needs a' if has_quantile else 'takes no'} q")
+    if has_groups != (params.by is not None) or has_groups != bool(params.groups):
+        raise refused(
+            f"{name} {'needs a' if has_groups else 'takes no'} column to group by and"
+            f" {'the' if has_groups else 'no'} groups"
+        )
+    if reveals_final != (params.reveal is Reveal.FINAL):
+        raise refused(f"{name} takes no reveal: what comes out is always the same")
+
+
+def check_outputs(outputs: Sequence[int], count: int) -> None:
+    """Check that as many numbers came out as are due.
+
+    Raises:
+        JobAbortedError: they do not.
+    """
+    if len(outputs) != count:
+        raise senseless()

@@ -4,8 +4,17 @@ from typing import Final
 
 from participant.statistics.association import Correlation, Covariance
 from participant.statistics.base import Statistic
+from participant.statistics.final import (
+    FinalCorrelation,
+    FinalCovariance,
+    FinalDeviation,
+    FinalRegression,
+    FinalVariance,
+)
 from participant.statistics.histogram import Histogram
-from participant.statistics.params import Params, refused
+from participant.statistics.largest_group import ArgMax
+from participant.statistics.order import Maximum, Median, Minimum, QuantileOf
+from participant.statistics.params import Params, Reveal, refused
 from participant.statistics.regression import LinearRegression
 from participant.statistics.spread import StandardDeviation, Variance
 from participant.statistics.sums import Count, Mean, Sum
@@ -22,8 +31,24 @@ _STATISTICS: Final[dict[str, Statistic]] = {
         Correlation(),
         Histogram(),
         LinearRegression(),
+        Minimum(),
+        Maximum(),
+        Median(),
+        QuantileOf(),
+        ArgMax(),
     )
 }
+_FINAL: Final[dict[str, Statistic]] = {
+    known.name: known
+    for known in (
+        FinalVariance(),
+        FinalDeviation(),
+        FinalCovariance(),
+        FinalCorrelation(),
+        FinalRegression(),
+    )
+}
+"""How a statistic is computed of which the final figures alone are revealed."""
 
 
 def names() -> tuple[str, ...]:
@@ -31,12 +56,19 @@ def names() -> tuple[str, ...]:
     return tuple(_STATISTICS)
 
 
-def statistic(name: str) -> Statistic:
+def statistic(name: str, reveal: Reveal = Reveal.SUMS) -> Statistic:
     """Return the statistic of that name.
+
+    Args:
+        name: of the statistic.
+        reveal: what the consumer gets to see; where ``FINAL`` needs another
+            computation, that one is returned.
 
     Raises:
         RefusedError: there is none.
     """
+    if reveal is Reveal.FINAL and name in _FINAL:
+        return _FINAL[name]
     try:
         return _STATISTICS[name]
     except KeyError:
@@ -51,6 +83,6 @@ def checked(params: Params) -> Statistic:
     Raises:
         RefusedError: there is none, or it cannot be asked so.
     """
-    found = statistic(params.statistic)
+    found = statistic(params.statistic, params.reveal)
     found.check(params)
     return found

@@ -13,6 +13,7 @@ from participant.engines.conformance import __main__ as program
 from participant.engines.conformance import servers
 from participant.engines.conformance.checks import CHECKS
 from participant.engines.conformance.subject import NotConformingError, Subject
+from participant.engines.mpyc_engine import Mpyc
 from participant.engines.registry import engine
 from tests.worker_engines import Talking, install, plugged_in, worker_engines
 
@@ -30,6 +31,14 @@ def _engines(tmp_path: Path) -> Iterator[None]:
 def test_the_additive_engine_conforms(check: str) -> None:
     """For 2 to 7 servers, in the data process."""
     CHECKS[check](Subject(Additive()))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_mpyc_engine_conforms(check: str) -> None:
+    """For 3 to 7 servers, in workers."""
+    # So many values that the memory that a worker starts with is not enough.
+    width = 2000 if check == "memory_bound" else 3
+    CHECKS[check](Subject(Mpyc(), parties=(3, 4, 5, 6, 7), width=width))
 
 
 @pytest.mark.parametrize("check", CHECKS)

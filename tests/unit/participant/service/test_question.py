@@ -12,10 +12,12 @@ from participant.service.question import (
     Question,
     check_question,
     check_spec,
+    consumer_learns,
+    default_engine,
     make_request,
 )
 from participant.service.summary import is_over, summary
-from participant.statistics.params import Params
+from participant.statistics.params import Params, Reveal
 from shared.crypto.derivation import job_id
 from shared.errors import ConfigError, FailureCode, RefusedError
 from shared.messages import Outcome, Requirements, Spec, unpack
@@ -198,3 +200,55 @@ def test_a_servers_addresses_are_as_said_or_as_listened_on() -> None:
         "mpc.example.org:80",
         "[::1]:1271",
     )
+
+
+@pytest.mark.parametrize(
+    ("params", "engine"),
+    [
+        (Params("mean", ("a",)), "additive"),
+        (Params("variance", ("a",)), "additive"),
+        (Params("variance", ("a",), reveal=Reveal.FINAL), "mpyc"),
+        (Params("median", ("a",)), "mpyc"),
+        (Params("nonsense", ("a",)), "additive"),
+    ],
+)
+def test_a_statistic_finds_its_engine(params: Params, engine: str) -> None:
+    """A user need not know which one serves what."""
+    assert default_engine(params) == engine
+
+
+def test_what_is_computed_in_secret_becomes_a_spec() -> None:
+    """Fewer than half of the servers may pool what they see."""
+    case = Case()
+    for params in (
+        Params("quantile", ("a",), q="0.25"),
+        Params("argmax", ("a",), by="g", groups=("0", "1")),
+        Params("stddev", ("a",), reveal=Reveal.FINAL),
+    ):
+        question = replace(QUESTION, params=params, engine="mpyc", servers=5)
+        assert read_question(request_of(question)) == question
+
+        asked = make_request(question, case.consumer.identity, case.world.context())
+        spec = unpack(Spec, asked.spec)
+        check_spec(spec)
+        assert (spec.engine, spec.threshold) == ("mpyc", 2)
+        assert set(spec.az.cols) == set(params.used())
+
+
+def test_two_servers_cannot_compute_in_secret() -> None:
+    """One of them would be half."""
+    question = replace(
+        QUESTION, params=Params("median", ("a",)), engine="mpyc", servers=2
+    )
+    with pytest.raises(RefusedError, match="among 2 servers; ask for more"):
+        check_question(question)
+
+
+def test_a_source_can_tell_what_the_consumer_will_learn() -> None:
+    """From the spec alone; of one that nobody could answer nothing can be told."""
+    case = Case()
+    asked = make_request(QUESTION, case.consumer.identity, case.world.context())
+    spec = unpack(Spec, asked.spec)
+
+    assert "how many values" in str(consumer_learns(spec))
+    assert consumer_learns(spec.model_copy(update={"params": {}})) is None

@@ -13,6 +13,7 @@ from participant.statistics.base import Result
 from participant.statistics.params import parse_params
 from participant.statistics.registry import checked
 from shared.names import JobId
+from tests.mpyc_servers import outputs
 
 Table = Mapping[str, Sequence[float] | NDArray[np.float64]]
 
@@ -33,7 +34,8 @@ def compute(
     machine = engine(name)
     plan = Plan(
         job=JobId(bytes(16)), parties=servers, party=None, sources=len(sources),
-        threshold=servers - 1, width=statistic.width(params), program=statistic.program(params),
+        threshold=machine.max_threshold(servers), width=statistic.width(params),
+        program=statistic.program(params),
     )  # fmt: skip
     blocks = [
         machine.share(
@@ -41,8 +43,11 @@ def compute(
         )
         for table in sources
     ]
-    outputs = [
-        machine.run(plan, [own[server] for own in blocks], {})
-        for server in range(servers)
-    ]
-    return statistic.finish(machine.reconstruct(outputs, plan), params)
+    if machine.in_worker:
+        shares = outputs(plan, blocks)
+    else:
+        shares = [
+            machine.run(plan, [own[server] for own in blocks], {})
+            for server in range(servers)
+        ]
+    return statistic.finish(machine.reconstruct(shares, plan), params)

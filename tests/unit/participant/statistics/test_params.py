@@ -3,7 +3,7 @@
 import pytest
 
 from participant.columns import Missing
-from participant.statistics.params import MAX_EDGES, Params, parse_params
+from participant.statistics.params import MAX_EDGES, Params, Reveal, parse_params
 from participant.statistics.registry import checked, names, statistic
 from shared import codec
 from shared.errors import RefusalCode, RefusedError
@@ -54,7 +54,7 @@ def test_all_columns_in_use_are_named_with_the_target() -> None:
     [
         ({"more": 1}, "unknown parameter 'more'"),
         ({"statistic": 1}, "'statistic'"),
-        ({"statistic": "median"}, "count, sum, mean"),
+        ({"statistic": "mode"}, "count, sum, mean"),
         ({"columns": "a"}, "'columns'"),
         ({"columns": None}, "'columns'"),
         ({"columns": [1]}, "'columns'"),
@@ -72,6 +72,16 @@ def test_all_columns_in_use_are_named_with_the_target() -> None:
         ({"fixp": "8"}, "whole number"),
         ({"missing": "guess"}, "'drop' or 'refuse'"),
         ({"missing": None}, "'drop' or 'refuse'"),
+        ({"q": "0.5"}, "takes no q"),
+        ({"q": 1}, "'q'"),
+        ({"by": "g"}, "takes no column to group by"),
+        ({"groups": ["1", "2"]}, "takes no column to group by"),
+        ({"groups": "1"}, "'groups'"),
+        ({"groups": ["1"] * (MAX_EDGES + 1)}, "4096"),
+        ({"by": "a"}, "twice"),
+        ({"reveal": "all"}, "'sums' or 'final'"),
+        ({"statistic": "mean", "target": None, "reveal": "final"}, "takes no reveal"),
+        ({"columns": [f"c{i}" for i in range(9)], "reveal": "final"}, "1 to 8"),
     ],
 )
 def test_wrong_parameters_are_refused_with_the_bounds(
@@ -150,12 +160,66 @@ def test_the_statistics_are_those_of_the_command_line() -> None:
         "correlation",
         "histogram",
         "linear-regression",
+        "min",
+        "max",
+        "median",
+        "quantile",
+        "argmax",
     )
     assert names() == expected
 
     for name in names():
         found = statistic(name)
         assert found.name == name
-        assert found.engines == {"additive"}
-        assert found.learns.startswith("the number of rows")
-        assert 1 <= found.min_columns <= found.max_columns == 32
+        is_of_sums = found.engines == {"additive"}
+        assert is_of_sums == found.learns.startswith("the number of rows")
+        assert is_of_sums or found.engines == {"mpyc"}
+        assert 1 <= found.min_columns <= found.max_columns <= 32
+
+
+@pytest.mark.parametrize("q", ["-0.1", "1.1", "2", "0.1234567", "1e-1", ".", "", "x"])
+def test_wrong_quantiles_are_refused(q: str) -> None:
+    """A decimal number from 0 to 1, of which every party reads the same."""
+    assert "0 to 1 with at most 6 digits" in str(
+        _refusal({"statistic": "quantile", "columns": ["a"], "q": q})
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (["1"], "2 to 1024 groups, not 1"),
+        (["1", "1.0"], "named twice"),
+        (["1", "x"], "not a decimal number"),
+        ([str(number) for number in range(1025)], "not 1025"),
+    ],
+)
+def test_wrong_groups_are_refused(groups: list[str], words: str) -> None:
+    """Groups are public, so what is wrong with them may be said."""
+    request: dict[str, object] = {"columns": ["a"], "by": "g", "groups": groups}
+
+    assert words in str(_refusal({"statistic": "argmax"} | request))
+
+
+def test_every_parameter_travels_and_comes_back() -> None:
+    """Those of searches and groups too."""
+    base: dict[str, object] = {"columns": ["a"], "fixp": 16, "missing": "refuse"}
+    for more in (
+        {"statistic": "quantile", "q": "0.25"},
+        {"statistic": "argmax", "by": "g", "groups": ["1", "-2.5"]},
+        {"statistic": "variance", "reveal": "final"},
+    ):
+        params = parse_params(base | more)
+        checked(params)
+
+        assert params.to_mapping() == base | more
+
+
+def test_final_figures_tell_the_consumer_less() -> None:
+    """Another computation serves them, and another sentence stands in the offer."""
+    for name in ("variance", "stddev", "covariance", "correlation"):
+        final, sums = statistic(name, Reveal.FINAL), statistic(name)
+
+        assert final.name == sums.name == name
+        assert final.engines == {"mpyc"}
+        assert "number of rows" not in final.learns
