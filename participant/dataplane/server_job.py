@@ -302,7 +302,7 @@ class ServerJob:
         client, direction = admission.client, admission.authorisation.dir
         if direction != "out" and self._sealed is None and client not in self._inputs:
             block = await receive_block(
-                link, admission.limits.max_bytes, lambda: self._begin(admission)
+                link, admission.limits.max_bytes, lambda: self._take_first(admission)
             )
             self._taken += len(block)
             self._inputs[client] = block
@@ -314,28 +314,32 @@ class ServerJob:
         await link.expect(FrameType.DONE)
         await link.send(FrameType.DONE)
 
-    async def _begin(self, admission: Admission) -> None:
-        """Spend a ticket: the first data are exchanged under it."""
-        ticket = admission.ticket_id
-        if ticket in self._spent:
-            return
-        self._spent |= {ticket}
+    def _take_first(self, admission: Admission) -> None:
+        """Spend a ticket for input: its first data are here.
+
+        In memory is enough: a process that ends before it has computed takes no
+        input of this job again.
+        """
+        self._spent |= {admission.ticket_id}
+        self._begun.add(admission.client)
+        self._note()
+
+    async def _give_first(self, admission: Admission) -> None:
+        """Spend a ticket for output, also for the process that comes after this."""
+        self._spent |= {admission.ticket_id}
         try:
-            await asyncio.to_thread(self._order.journal.spend, ticket)
+            await asyncio.to_thread(self._order.journal.spend, admission.ticket_id)
         except OSError as error:
             raise JobAbortedError(
                 f"cannot write the journal ({error.strerror})", FailureCode.INTERNAL
             ) from error
-        if admission.authorisation.dir != "out":
-            self._begun.add(admission.client)
-            self._note()
 
     async def _deliver(self, link: Link, admission: Admission) -> None:
         """Send the sealed output share as soon as it is there."""
         await wait_in_silence(link, self._over)
         if self._sealed is None:
             raise RemoteProtocolError("a job that is over")
-        await self._begin(admission)
+        await self._give_first(admission)
         await send_block(link, self._sealed)
         self._sent += len(self._sealed)
         await link.expect(FrameType.ACK)

@@ -1,7 +1,7 @@
 """Blocks of data over links, and several of them at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 from participant.dataplane.frames import DATA_CHUNK_BYTES, DataReceiver, FrameType
 from participant.dataplane.frames import data_frames as frames_of
@@ -29,14 +29,14 @@ async def send_block(
 async def receive_block(
     link: Link,
     max_bytes: int,
-    on_first: Callable[[], Awaitable[None]] | None = None,
+    on_first: Callable[[], None] | None = None,
 ) -> bytes:
     """Return the block that DATA… and END carry.
 
     Args:
         link: where from.
         max_bytes: how long it may be.
-        on_first: awaited before the first DATA is taken.
+        on_first: called before the first DATA is taken.
 
     Raises:
         TruncatedError: EOF after the first DATA, or the END does not fit.
@@ -54,7 +54,7 @@ async def receive_block(
             raise
         if frame.type is FrameType.DATA:
             if on_first is not None and not receiver.has_data:
-                await on_first()
+                on_first()
             receiver.add(frame.body)
         elif frame.type is FrameType.END:
             try:
