@@ -1,4 +1,4 @@
-"""Resident memory of the processes, idle and with an additive job in flight.
+"""Resident memory of the processes, idle and with a job of each engine in flight.
 
 The floor is a bare Python process that has imported the libraries which the
 program stands on, and done nothing with them.
@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 
 from bench import processes
 from bench.measured import Figure, Series
@@ -26,23 +27,26 @@ LIBRARIES = {
 }
 
 
-def measure(realm: BenchRealm, question: Question) -> list[Figure]:
-    """Return PSS and RSS of every kind of process, idle and at most in a job.
+def measure(realm: BenchRealm, questions: Sequence[Question]) -> list[Figure]:
+    """Return PSS and RSS of every kind of process, idle and at most in jobs.
 
-    ``question``: asked of the realm meanwhile.
+    ``questions``: asked of the realm one after the other; an engine's name comes once.
     """
-    realm.note("memory, idle and with a job in flight")
-    pids = _pids(realm)
-    idle = {name: [processes.memory(pid)] for name, pid in pids.items()}
-    in_job = asyncio.run(_in_job(realm, question))
+    realm.note("memory, idle and with jobs in flight")
+    idle = {name: [processes.memory(pid)] for name, pid in _pids(realm).items()}
+    seen: dict[str, Mapping[str, Sequence[Memory]]] = {"idle": idle}
+    for question in questions:
+        in_job = asyncio.run(_in_job(realm, question))
+        seen[f"in a job of {question.engine}"] = in_job
     figures: list[Figure] = []
     with _bare() as bare:
-        for name, samples in in_job.items():
+        for name in dict.fromkeys(chain.from_iterable(seen.values())):
             kind = next((kind for kind in LIBRARIES if name.endswith(kind)), "")
             floor = processes.memory(bare[kind]) if kind else None
-            if name in idle:
-                figures += _figures(f"{name}, idle", idle[name], floor)
-            figures += _figures(f"{name}, in a job", [_most(samples)], floor)
+            for when, samples in seen.items():
+                if name in samples:
+                    most = _most(samples[name])
+                    figures += _figures(f"{name}, {when}", [most], floor)
     return figures
 
 
@@ -69,14 +73,15 @@ def _most(samples: Sequence[Memory]) -> Memory:
 
 
 def _pids(realm: BenchRealm) -> dict[str, int]:
-    """Return the processes to look at; workers of an engine where there are any."""
+    """Return the processes to look at; an engine's own where there are any."""
     found = {"manager": realm.pid("manager")}
     for role, name in (("server", server(0).name), ("source", source(0, ()).name)):
         found[f"{role} control"] = realm.pid(name)
-        data = found[f"{role} data"] = realm.data_pid(name)
-        others = {*processes.children(realm.pid(name)), *processes.children(data)}
-        for number, pid in enumerate(sorted(others - {data}), 1):
-            found[f"{role} worker {number}"] = pid
+        found[f"{role} data"] = realm.data_pid(name)
+    for zygote in processes.children(found["server data"]):
+        found["zygote of engines"] = zygote
+        for worker in processes.children(zygote):
+            found["engine worker"] = worker
     return found
 
 
@@ -87,8 +92,8 @@ async def _in_job(
     samples: dict[str, list[Memory]] = defaultdict(list)
     asking = asyncio.create_task(realm.ask_now(question))
     while not asking.done():
-        for name, pid in _pids(realm).items():
-            with suppress(OSError):  # a worker may be gone already
+        with suppress(OSError):  # a worker may be gone already
+            for name, pid in _pids(realm).items():
                 samples[name].append(processes.memory(pid))
         await asyncio.sleep(INTERVAL_SECONDS)
     await asking

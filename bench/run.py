@@ -143,7 +143,8 @@ class Bench:
         if Part.MEMORY in wanted.parts:
             realm.ask(cases[0].question())
             largest = max(cases, key=lambda case: case.table.rows)
-            figures += memory.measure(realm, largest.question())
+            asked = [largest.question(), questions.MEDIAN.question()]
+            figures += memory.measure(realm, asked)
         if Part.QUESTIONS in wanted.parts:
             figures += questions.measure(realm, wanted.rounds)
 

@@ -1,7 +1,7 @@
 """Set-up of a job, from request to ready, beside four bare hops and handshakes.
 
-Request: the consumer's control process has the request. Ready: the manager has
-every party's report that all its links are authenticated, so a fifth hop is in it.
+Request: the consumer's control process has the request. Ready: every link of every
+party is authenticated, as the parties report by the clock that they share here.
 """
 
 import re

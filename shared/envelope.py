@@ -13,6 +13,7 @@ from typing import Annotated, Protocol
 
 from annotated_types import Ge, Le, Len
 
+from shared import codec
 from shared.crypto.keys import KemKey, SigningKey, verify
 from shared.crypto.sealing import (
     hpke_open,
@@ -384,21 +385,22 @@ def seal_payload(
 def _header_bytes(
     name: str, addressing: Addressing, session: SessionSeal | None, kid: KeyId
 ) -> bytes:
-    # Packed from the model, nils included: every key of a header is present.
-    header = Header(
-        t=name,
-        s=addressing.sender,
-        r=addressing.recipient,
-        kid=kid,
-        sid=session.sid if session else None,
-        mid=addressing.mid,
-        seq=session.seq if session else 0,
-        ts=addressing.now_ms,
-        exp=addressing.now_ms + addressing.lifetime_ms,
-        job=addressing.job,
-        re=addressing.re,
+    # Every key of a ``Header``, nils included; what goes in here is ours.
+    return codec.encode(
+        {
+            "t": name,
+            "s": addressing.sender,
+            "r": addressing.recipient,
+            "kid": kid,
+            "sid": session.sid if session else None,
+            "mid": addressing.mid,
+            "seq": session.seq if session else 0,
+            "ts": addressing.now_ms,
+            "exp": addressing.now_ms + addressing.lifetime_ms,
+            "job": addressing.job,
+            "re": addressing.re,
+        }
     )
-    return header.pack_with_nils()
 
 
 def _suite_of(protection: SessionSeal | KemSeal | Clear) -> tuple[Suite, int]:

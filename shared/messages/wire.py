@@ -94,10 +94,6 @@ class Structure(BaseModel):
         """Return the canonical msgpack of this structure; absent keys stay absent."""
         return codec.encode(self.model_dump(exclude_none=True))
 
-    def pack_with_nils(self) -> bytes:
-        """Return the canonical msgpack with ``nil`` for what is absent."""
-        return codec.encode(self.model_dump())
-
 
 _S = TypeVar("_S", bound=Structure)
 

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from sqlalchemy import select
 
 from manager.store import schema
-from shared import topology
+from shared import codec, topology
 from shared.crypto.keys import SigningKey
 from shared.crypto.sealing import hpke_open, hpke_seal, seal_with_nonce
 from shared.envelope import (
@@ -113,7 +113,7 @@ def bound(
 ) -> bytes:
     """Return prefix and header of an envelope with a plaintext of this size."""
     suite = suite_of(protection)
-    packed = header.pack_with_nils()
+    packed = codec.encode(header.model_dump())
     length = size + _OVERHEAD[suite]
     return PREFIX.pack(MAGIC, WIRE_VERSION, suite, 0, len(packed), length) + packed
 
