@@ -11,8 +11,9 @@ from shared.errors import RefusalCode, RefusedError
 EXPONENTS: Final = (127, 521, 607, 1279, 2203, 3217, 4423)
 """Fields are the integers modulo a Mersenne prime, 2 to one of these, less 1."""
 STATISTICAL_BITS: Final = 60
-"""What is opened under a mask differs from random by less than 2 to minus this,
-times a server or two: masks of threshold + 1 servers are added up."""
+"""What is opened under a mask differs from random by less than 2 to minus this, times
+(threshold + 1): masks of so many servers are added up, each shorter by as much. With 64
+servers that is 2 to minus 55."""
 MASK_BITS: Final = STATISTICAL_BITS + 3
 """Bits that a field has more than the numbers that are compared in it."""
 MAX_SOURCE_BITS: Final = 8

@@ -35,18 +35,20 @@ def report(
         return Transition(state, (job_notices.forbidden(received),))
     if message.epoch != state.epoch:
         return with_error(state, received, ErrorCode.JOB_STATE)
-    if message.phase is JobPhase.FAILED:
-        return _failed(state, party, message, around)
     reached = [(each.phase, each.at) for each in message.earlier or ()]
+    if message.phase is not JobPhase.FAILED:
+        reached.append((message.phase, message.at))
     changed = party
     # By the party's clock, as far as that can be true.
     started = state.time(Moment.STARTED) or 0
-    for phase, said in (*reached, (message.phase, message.at)):
+    for phase, said in reached:
         if phase not in PHASES or _is_others(party, phase):
             return Transition(state, (job_notices.forbidden(received),))
         if not changed.has_reached(phase):
             at = max(started, min(said, around.context.now_ms))
             changed = replace(changed, phase=phase, times=(*changed.times, (phase, at)))
+    if message.phase is JobPhase.FAILED:
+        return _failed(state.with_party(changed), changed, message, around)
     if changed == party:
         return Transition(state)
     return _advance(state.with_party(changed), around)

@@ -19,6 +19,8 @@ MAX_FRAME_BYTES: Final = 1 << 20
 MAX_CONTROL_BYTES: Final = 8 << 10
 """The largest body of a link.hello, ap.req, ap.rep or peer.hello."""
 MAX_CODE_BYTES: Final = 64
+LONG_BYTES: Final = 4 << 10
+"""Shorter pieces of a block are put together as they come: each object costs."""
 DATA_CHUNK_BYTES: Final = 256 << 10
 """How much of a block is put into one DATA frame."""
 LENGTH_BYTES: Final = 4
@@ -115,7 +117,7 @@ class FrameDecoder:
     @property
     def buffered_bytes(self) -> int:
         """How many bytes of an incomplete frame are kept."""
-        return self._end + self._filled
+        return self._end + (HEADER_BYTES + self._filled if self._body else 0)
 
     def room(self) -> memoryview:
         """Return where the next bytes of the stream go, as many as fit."""
@@ -255,7 +257,7 @@ class DataReceiver:
         Args:
             max_bytes: how long the block may become.
         """
-        self._bodies: list[bytes] = []
+        self._bodies: list[bytes | bytearray] = []
         self._count = 0
         self._digest = hashlib.sha256()
         self._max_bytes = max_bytes
@@ -275,7 +277,12 @@ class DataReceiver:
             self._bodies.clear()
             self._count = 0
             raise RemoteProtocolError(f"more than {self._max_bytes} bytes of data")
-        self._bodies.append(body)
+        if len(body) >= LONG_BYTES:
+            self._bodies.append(body)
+        elif self._bodies and isinstance(self._bodies[-1], bytearray):
+            self._bodies[-1] += body
+        else:
+            self._bodies.append(bytearray(body))
         self._count += len(body)
         self._digest.update(body)
 

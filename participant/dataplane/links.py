@@ -233,6 +233,8 @@ class Link(asyncio.BufferedProtocol):
         Raises:
             LinkLostError: the link is no longer open.
         """
+        if isinstance(self._error, LinkEndedError):
+            raise LinkEndedError("the peer closed the link") from self._error
         if self._error is not None:
             raise LinkLostError("the link is closed") from self._error
         self._live().writelines(parts)

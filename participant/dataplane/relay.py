@@ -147,10 +147,12 @@ class Relay:
             if self._pending_bytes < PENDING_BYTES:
                 self._has_room.set()
             with contextlib.suppress(OSError):  # it ended and needs no more
-                if not data:
+                if data:
+                    await loop.sock_sendall(self._own, data)
+                else:
                     self._own.shutdown(socket.SHUT_WR)
-                    return
-                await loop.sock_sendall(self._own, data)
+            if not data:
+                return
 
     def _put(self, data: bytes) -> None:
         self._pending.append(data)

@@ -12,7 +12,9 @@ from participant.engines.shamir import Field
 
 MAX_MESSAGE_BYTES: Final = 1 << 28
 MAX_WAITING_BYTES: Final = 1 << 29
-"""Messages of one peer that nothing has asked for yet."""
+"""Messages of one peer that nothing has asked for yet, with what each costs."""
+MESSAGE_COST_BYTES: Final = 256
+"""What a message counts beyond its payload, so that empty ones are bounded too."""
 
 _HEADER: Final = struct.Struct("<qI")
 """The program counter that a message is for, and its length in bytes."""
@@ -54,7 +56,7 @@ class Channel(asyncio.Protocol):
         """Return a message or its future; MPyC calls this."""
         payload = self._came.pop(counter, None)
         if payload is not None:
-            self._waiting_bytes -= len(payload)
+            self._waiting_bytes -= len(payload) + MESSAGE_COST_BYTES
             return payload
         future: asyncio.Future[bytes] = self._loop.create_future()
         if self.is_closed.done():
@@ -79,8 +81,11 @@ class Channel(asyncio.Protocol):
             start = end
             future = self._awaited.pop(counter, None)
             if future is None:
+                if counter in self._came:
+                    self.abort()
+                    return
                 self._came[counter] = payload
-                self._waiting_bytes += size
+                self._waiting_bytes += size + MESSAGE_COST_BYTES
             elif not future.done():
                 future.set_result(payload)
         del self._data[:start]

@@ -120,4 +120,5 @@ def fail(state: PartyJob, context: Context) -> Move:
         peer=Principal(word.party) if word and word.party else None,
         code=word.code if word else FailureCode.INTERNAL,
     )
-    return Transition(moved(state, Stage.FAILED, context), (Send(MANAGER, report),))
+    failed = replace(moved(state, Stage.FAILED, context), untold=())
+    return Transition(failed, (Send(MANAGER, report),))

@@ -49,10 +49,6 @@ from shared.protocol.machine import (
 MAX_FORGOTTEN = 1000
 """Ended jobs of others that are remembered, to know late messages."""
 
-_BEGUN_FIRST = (RecordPins, Prepare, Run)
-"""Work of this participant's own, begun while the disk writes: nothing of it reaches
-the manager, and a new process would do it again."""
-
 Watcher = Callable[[PartyJob], None]
 
 _log = logging.getLogger(__name__)
@@ -159,16 +155,10 @@ class Jobs:
             slots = self.slots_taken
             transition = step(before, event, self._world.context(), self._world.party())
             after = transition.state
-            later: list[JobEffect] = []
-            for effect in transition.effects:
-                if after is not None and isinstance(effect, _BEGUN_FIRST):
-                    await self._apply(effect, after)
-                else:
-                    later.append(effect)
             self._keep(before, after)
             if after is not None:
                 self._states[job] = after
-                for effect in later:
+                for effect in transition.effects:
                     await self._apply(effect, after)
             elif transition.effects:
                 self._answer(transition.effects)

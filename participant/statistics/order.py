@@ -114,8 +114,8 @@ class Median(_Quantile):
 
     name = "median"
     learns = (
-        "the median of the column named, of all sources together; the servers learn"
-        " each source's number of rows"
+        "the median of the column named, of all sources together, and possibly the two"
+        " values that it lies between; the servers learn each source's number of rows"
     )
 
     def check(self, params: Params) -> None:
@@ -131,8 +131,9 @@ class QuantileOf(_Quantile):
 
     name = "quantile"
     learns = (
-        "the quantile asked for of the column named, of all sources together; the"
-        " servers learn each source's number of rows"
+        "the quantile asked for of the column named, of all sources together, and"
+        " possibly the two values that it lies between; the servers learn each source's"
+        " number of rows"
     )
 
     def check(self, params: Params) -> None:

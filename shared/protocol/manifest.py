@@ -113,7 +113,7 @@ def check_certificate(
     Raises:
         RefusedError: it is another's, of another realm, malformed or out of time.
     """
-    if not _verifies(manager_key, CERTIFICATE_LABEL, signed.c, signed.sig):
+    if not _verified(manager_key, CERTIFICATE_LABEL, signed.c, signed.sig):
         raise RefusedError("the certificate is not signed by the manager", code)
     cert = _certificate(signed.c, code)
     if cert.iss != kid(manager_key):
@@ -148,7 +148,7 @@ def check_endorsement(
         RefusedError: another key signed it, it speaks of somebody else, is
             malformed or out of time.
     """
-    if not _verifies(cert.sig_pk, ENDORSEMENT_LABEL, endorse, signature):
+    if not _verified(cert.sig_pk, ENDORSEMENT_LABEL, endorse, signature):
         raise RefusedError("the endorsement is not signed by its principal", code)
     endorsement = _endorsement(endorse, code)
     if endorsement.realm != fingerprint:
@@ -348,13 +348,17 @@ def _check_time(
         raise RefusedError(f"the {what} has expired", code)
 
 
-@lru_cache(maxsize=REMEMBERED)
 def _verifies(key: bytes, label: bytes, data: bytes, signature: bytes) -> bool:
     try:
         verify(key, label, data, signature)
     except CryptoError:
         return False
     return True
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _verified(key: bytes, label: bytes, data: bytes, signature: bytes) -> bool:
+    return _verifies(key, label, data, signature)
 
 
 def _read(model: type[_S], data: bytes, what: str, code: RefusalCode) -> _S:

@@ -155,6 +155,18 @@ def test_one_report_may_bring_earlier_phases_with_it() -> None:
     assert desk.job.outcome is Outcome.DONE
 
 
+def test_a_failure_tells_how_far_its_party_had_come() -> None:
+    """Whoever looks for the cause finds it in the job."""
+    desk = started_desk()
+    earlier = (PhaseTime(phase=JobPhase.LINKED, at=NOW),)
+    desk.handle(reported(desk.job, S1, JobPhase.FAILED, earlier=earlier))
+    party = desk.job.find(S1)
+    assert party is not None
+
+    assert desk.job.outcome is Outcome.FAILED
+    assert party.phase is JobPhase.LINKED
+
+
 @pytest.mark.parametrize("phase", [JobPhase.COMPUTED, JobPhase.FAILED])
 def test_an_earlier_phase_that_is_not_the_partys_is_refused(phase: JobPhase) -> None:
     """A source computes nothing, and what has failed goes no further."""

@@ -163,6 +163,43 @@ def test_33_end_that_does_not_fit_is_refused(count: int, digest: bytes) -> None:
         receiver.finish(count.to_bytes(8, "big") + digest)
 
 
+def test_a_header_alone_counts_as_bytes_of_a_frame() -> None:
+    """A link on which a frame has begun is not idle."""
+    decoder = FrameDecoder()
+    decoder.feed(encode_frame(FrameType.DATA, b"body")[:5])
+
+    assert decoder.buffered_bytes == 5
+
+
+def test_33_a_block_in_tiny_pieces_costs_no_more_memory_than_its_bytes() -> None:
+    """A peer that cuts its data small must not multiply what they take here."""
+    pieces = 200_000
+    receiver = DataReceiver(2 * pieces)
+    tracemalloc.start()
+    for _ in range(pieces):
+        receiver.add(b"ab")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    digest = hashlib.sha256(b"ab" * pieces).digest()
+    end = encode_end(EndOfData(count=2 * pieces, digest=digest))
+
+    assert peak < 8 * pieces
+    assert receiver.finish(end) == b"ab" * pieces
+
+
+@pytest.mark.parametrize("sizes", [(2, 5000, 2, 2, 5000, 5000, 3), (5000, 1), (1,)])
+def test_long_and_short_pieces_keep_their_order(sizes: tuple[int, ...]) -> None:
+    """They are kept in different ways, and the block is one."""
+    bodies = [bytes([index]) * size for index, size in enumerate(sizes)]
+    block = b"".join(bodies)
+    receiver = DataReceiver(len(block))
+    for body in bodies:
+        receiver.add(body)
+    end = EndOfData(count=len(block), digest=hashlib.sha256(block).digest())
+
+    assert block == receiver.finish(encode_end(end))
+
+
 def test_end_is_a_count_and_a_digest() -> None:
     """40 bytes: u64 and SHA-256."""
     assert encode_end(EndOfData(count=2, digest=b"\x01" * 32)) == (
