@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -95,6 +96,19 @@ class Terminal:
             except AssertionError:
                 if time.monotonic() > deadline:
                     raise
+
+    def signal(self, number: signal.Signals) -> int:
+        """Send a signal, again each second, until the program ends; return as ``end``.
+
+        One that comes just before readline waits for keys is heard with the next.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.process.send_signal(number)
+            second = time.monotonic() + 1.0
+            while self._read(second):
+                pass
+        return self.end()
 
     def end(self) -> int:
         """Wait until the program has ended and return its exit code."""

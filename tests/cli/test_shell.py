@@ -183,8 +183,7 @@ def test_sigterm_ends_the_prompt_in_good_order(person: Person) -> None:
         terminal.until("mpc> ")
         terminal.press("half a li")
         terminal.until("half a li")  # it waits for the rest
-        terminal.process.send_signal(signal.SIGTERM)
-        code = terminal.end()
+        code = terminal.signal(signal.SIGTERM)
 
     assert code == 0
     assert "Traceback" not in terminal.text

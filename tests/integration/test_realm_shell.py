@@ -104,13 +104,12 @@ def test_ctrl_c_leaves_a_job_and_keeps_the_prompt(
             left = terminal.interrupt("Hasty001> ")
             terminal.enter(f"cancel {job}")
             given_up = terminal.until("Hasty001> ")
-        terminal.enter(f"result {job}")
-        ended = terminal.until("Hasty001> ")
+            terminal.enter(f"result {job}")
+            ended = terminal.until("Hasty001> ")
         ran = is_running(person)
         terminal.press("half a li")
         terminal.until("half a li")  # it waits for the rest
-        terminal.process.send_signal(signal.SIGHUP)
-        code = terminal.end()
+        code = terminal.signal(signal.SIGHUP)
 
     assert code == 0
     assert f"{job} goes on; its result later" in left
