@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 PATIENCE = 60.0
+POLL = 0.05
 """Seconds that something may take to appear on a busy machine."""
 ROWS, COLUMNS = 40, 110
 CTRL_C, CTRL_D, TAB, UP = "\x03", "\x04", "\t", "\x1b[A"
@@ -106,16 +107,21 @@ class Terminal:
         while self.process.poll() is None and time.monotonic() < deadline:
             self.process.send_signal(number)
             second = time.monotonic() + 1.0
-            while self._read(second):
-                pass
+            while self.process.poll() is None and time.monotonic() < second:
+                if not self._read(time.monotonic() + POLL):
+                    time.sleep(POLL)
         return self.end()
 
     def end(self) -> int:
         """Wait until the program has ended and return its exit code."""
         deadline = time.monotonic() + PATIENCE
-        while self._read(deadline):
+        while self.process.poll() is None and time.monotonic() < deadline:
+            # What it has started may keep the terminal open for longer.
+            if not self._read(time.monotonic() + POLL):
+                time.sleep(POLL)
+        while self._read(time.monotonic() + POLL):
             pass
-        return self.process.wait(PATIENCE)
+        return self.process.wait(max(POLL, deadline - time.monotonic()))
 
     def _read(self, deadline: float) -> bool:
         """Take what has appeared; ``False`` once the program has left the terminal."""
