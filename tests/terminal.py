@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Self
 
 PATIENCE = 60.0
-POLL = 0.05
 """Seconds that something may take to appear on a busy machine."""
+POLL = 0.05
 ROWS, COLUMNS = 40, 110
 CTRL_C, CTRL_D, TAB, UP = "\x03", "\x04", "\t", "\x1b[A"
 
@@ -148,9 +148,8 @@ class Terminal:
     ) -> None:
         """Hang up, so that the program ends in good order, or kill it."""
         if self.process.poll() is None:
-            self.process.terminate()
             try:
-                self.end()
+                self.signal(signal.SIGTERM)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
