@@ -23,6 +23,8 @@ MIN_PARTIES: Final = 2
 MAX_PARTIES: Final = 7
 TINY_BYTES: Final = 48 << 20
 """Less address space than a Python process with its libraries has."""
+MANY_SOURCES: Final = (4096, 256, 2)
+"""Their blocks, as many as an engine serves, must not fit what a worker has free."""
 
 Check = Callable[[Subject], None]
 
@@ -181,11 +183,20 @@ def check_memory_bound(subject: Subject) -> None:
     """A worker that gets too little memory says so; it neither hangs nor is silent."""
     if not subject.engine.in_worker:
         return
-    plan = subject.plan(subject.parties[0])
-    blocks = subject.blocks(plan, subject.values(2))
+    sources = next(count for count in MANY_SOURCES if _serves(subject, count))
+    plan = subject.plan(subject.parties[0], sources)
+    blocks = subject.blocks(plan, subject.values(sources))
     results = _run(subject, plan, blocks, memory_bytes=TINY_BYTES)
     if all(isinstance(result, bytes) for result in results):
         raise NotConformingError("the bound on its memory does not hold")
+
+
+def _serves(subject: Subject, sources: int) -> bool:
+    try:
+        subject.engine.check(subject.plan(subject.parties[0], sources))
+    except RefusedError:
+        return False
+    return True
 
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
