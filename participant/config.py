@@ -36,7 +36,7 @@ class ParticipantSettings(Settings):
     listen: tuple[str, ...] = DEFAULT_LISTEN
     advertise: tuple[str, ...] = ()
     port_tries: Annotated[int, Field(ge=1, le=1000)] = 100
-    slots: Annotated[int, Field(ge=1, le=1000)] = 4
+    slots: Annotated[int, Field(ge=1, le=1000)] = 2
     status_interval: PositiveDuration = timedelta(seconds=30)
     reply_timeout: PositiveDuration = timedelta(seconds=10)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -73,7 +73,8 @@ def show(settings: ManagerSettings, job: str, as_json: bool) -> None:
     click.echo(f"state     {_standing(state)}")
     if state.reason:
         click.echo(f"reason    {state.reason}")
-    for moment, when in state.times:
+    # Parties may report late what was early.
+    for moment, when in sorted(state.times, key=lambda entry: entry[1]):
         click.echo(f"{moment:<9} {shown(when)}")
     table = Table("party", "duties", "answer", "phase")
     for party in state.parties:
