@@ -234,11 +234,22 @@ def compute(
         ) from None
     finally:
         loop.set_exception_handler(lambda _loop, _context: None)
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
+        _end_all_tasks(loop)
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _end_all_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what still waits, and give it turns to end.
+
+    Its end may be another failure of MPyC's, which stops the loop again: a turn that
+    ends early is no error here, as it would be to ``run_until_complete``.
+    """
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    for _ in range(3):  # throw; wake up who awaits; their callbacks
+        loop.call_soon(loop.stop)
+        loop.run_forever()
 
 
 async def _computed(

@@ -1,5 +1,6 @@
 """The engine ``mpyc``, each server a process: what it computes and what servers see."""
 
+import asyncio
 import secrets
 import socket
 import struct
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from participant.bounds import INFINITY
 from participant.engines import mpyc_runtime
 from participant.engines.base import Plan, Values
+from participant.engines.mpyc_channel import PeerLostError
 from participant.engines.mpyc_engine import Mpyc
 from participant.programs import (
     AnyProgram,
@@ -245,6 +248,25 @@ def test_a_bad_peer_ends_the_job_at_once(misbehave: object) -> None:
     """A server that waits for ever would be the worst answer."""
     for answer in _with_a_bad_peer(misbehave):
         assert answer["error"] in {"PeerLostError", "JobAbortedError"}
+
+
+def test_a_stop_of_the_loop_while_it_ends_hides_no_cause() -> None:
+    """MPyC stops the loop for each coroutine that fails, the last ones at the end."""
+
+    async def stops() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            asyncio.get_running_loop().stop()
+
+    async def work(_: object) -> mpyc_runtime.Shares:
+        waiting = asyncio.create_task(stops())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        raise PeerLostError(2)
+
+    with pytest.raises(PeerLostError):
+        mpyc_runtime.compute(Mock(), work, {})
 
 
 def _prints(script: str) -> str:
