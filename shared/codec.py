@@ -26,6 +26,11 @@ MAX_MAP_ENTRIES: Final = 256
 MAX_ARRAY_ITEMS: Final = 4096
 MIN_INT: Final = -(1 << 63)
 MAX_INT: Final = (1 << 64) - 1
+"""The integers that msgpack can say; ``encode`` refuses others."""
+
+# Making one takes as long as packing a small map. It packs plain values in one go.
+_PACKER: Final = msgpack.Packer(use_bin_type=True)
+_AS_IT_IS: Final = frozenset((bytes, int, bool, type(None)))
 
 
 def encode(value: Value) -> bytes:
@@ -38,7 +43,10 @@ def encode(value: Value) -> bytes:
         CodecError: the value holds another type, text that is not NFC, an
             integer outside -2^63..2^64-1, or breaks a limit of ``decode``.
     """
-    packed: bytes = msgpack.packb(_canonical(value, 1), use_bin_type=True)
+    try:
+        packed: bytes = _PACKER.pack(_canonical(value, 1))
+    except OverflowError as error:
+        raise CodecError("an integer does not fit into 64 bits") from error
     return packed
 
 
@@ -97,15 +105,12 @@ def decode_map(data: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, Value]:
 
 def _canonical(value: object, depth: int) -> object:
     """Return the value with every map's keys checked and sorted."""
-    kind = type(value)
-    if value is None or kind is bytes:
+    if type(value) in _AS_IT_IS:
         return value
     if isinstance(value, str):
-        return value if kind is str and value.isascii() else _text(value)
+        return _text(value)
     if isinstance(value, int):
-        if not MIN_INT <= value <= MAX_INT:
-            raise CodecError("an integer does not fit into 64 bits")
-        return value
+        return int(value)
     if depth > MAX_DEPTH:
         raise CodecError(f"nested deeper than {MAX_DEPTH}")
     if isinstance(value, (list, tuple)):
@@ -121,17 +126,29 @@ def _canonical_map(value: Mapping[object, object], depth: int) -> dict[str, obje
     """Return the map with its keys checked and sorted."""
     if len(value) > MAX_MAP_ENTRIES:
         raise CodecError(f"a map of more than {MAX_MAP_ENTRIES} entries")
-    entries: dict[str, object] = {}
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise CodecError("a map's key is not text")
-        entries[_text(key)] = _canonical(item, depth + 1)
-    return {key: entries[key] for key in sorted(entries)}
+    entries = {
+        key if type(key) is str and key.isascii() else _key(key): item
+        for key, item in value.items()
+    }
+    # Most maps hold nothing but plain values, which need no call each.
+    return {
+        key: item
+        if type(item := entries[key]) in _AS_IT_IS
+        else _canonical(item, depth + 1)
+        for key in sorted(entries)
+    }
+
+
+def _key(key: object) -> str:
+    """Return the plain text of a map's key, if it may be one."""
+    if not isinstance(key, str):
+        raise CodecError("a map's key is not text")
+    return _text(key)
 
 
 def _text(value: str) -> str:
     """Return the plain text of a str or StrEnum, if it may be encoded."""
-    text = value[:]  # plain text even of a StrEnum
+    text = value if type(value) is str else str.__str__(value)
     if not text.isascii():
         if not unicodedata.is_normalized("NFC", text):
             raise CodecError("a text is not in Unicode normal form C")

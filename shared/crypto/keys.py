@@ -5,10 +5,10 @@ secret when printed and cannot be pickled.
 """
 
 import hashlib
+import secrets
 from typing import Final, NoReturn, Self
 
 import nacl.exceptions
-import nacl.signing
 from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PrivateKey,
     X25519PublicKey,
@@ -36,15 +36,21 @@ class SigningKey:
     for one purpose never serves another.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_secret", "kid", "public")
 
-    def __init__(self, key: nacl.signing.SigningKey) -> None:
-        self._key = key
+    public: bytes
+    """The 32-byte public key."""
+    kid: KeyId
+    """The id of the public key."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.public, self._secret = bindings.crypto_sign_seed_keypair(seed)
+        self.kid = kid(self.public)
 
     @classmethod
     def generate(cls) -> Self:
         """Return a fresh key from the operating system's randomness."""
-        return cls(nacl.signing.SigningKey.generate())
+        return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Self:
@@ -55,22 +61,12 @@ class SigningKey:
         """
         if len(seed) != KEY_BYTES:
             raise CryptoError(f"a signing key's seed has {KEY_BYTES} bytes")
-        return cls(nacl.signing.SigningKey(seed))
+        return cls(seed)
 
     @property
     def seed(self) -> bytes:
         """The 32 secret bytes that give the key back."""
-        return bytes(self._key)
-
-    @property
-    def public(self) -> bytes:
-        """The 32-byte public key."""
-        return bytes(self._key.verify_key)
-
-    @property
-    def kid(self) -> KeyId:
-        """The id of the public key."""
-        return kid(self.public)
+        return bindings.crypto_sign_ed25519_sk_to_seed(self._secret)
 
     def sign(self, label: bytes, data: bytes) -> bytes:
         """Return the 64-byte signature over the label and the data.
@@ -78,7 +74,8 @@ class SigningKey:
         Raises:
             CryptoError: the label does not end in NUL.
         """
-        return bytes(self._key.sign(_labelled(label, data)).signature)
+        signed = bindings.crypto_sign(_labelled(label, data), self._secret)
+        return signed[:SIGNATURE_BYTES]
 
     def __repr__(self) -> str:
         """Return text that holds nothing of the key."""

@@ -51,6 +51,14 @@ def test_encode_has_one_form_for_each_value(
     assert expected == encoded
 
 
+def test_a_value_that_cannot_be_encoded_leaves_nothing_behind() -> None:
+    """What was packed of it would come before the next value."""
+    with pytest.raises(CodecError, match="64 bits"):
+        codec.encode([1, 2, {"a": 1 << 64}])
+
+    assert codec.encode([3]) == b"\x91\x03"
+
+
 @pytest.mark.parametrize(
     "value",
     [

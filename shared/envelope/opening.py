@@ -1,50 +1,31 @@
-"""Broker envelopes, pure: bytes in, a message with a proven sender out.
-
-Layout (docs/protocol.md, "Envelope"): ``MPX`` version suite flags, u16 header
-length, u32 body length, header (msgpack map), body. The signature covers the
-realm fingerprint, prefix, header and payload; the encryption covers them again.
-"""
+"""The receiver pipeline, pure: bytes in, a message with a proven sender out."""
 
 import hashlib
-import struct
 from dataclasses import dataclass
 from enum import StrEnum, unique
-from typing import Annotated, Protocol
+from typing import Protocol
 
-from annotated_types import Ge, Le, Len
-
-from shared import codec
-from shared.crypto.keys import KemKey, SigningKey, verify
-from shared.crypto.sealing import (
-    hpke_open,
-    hpke_seal,
-    open_with_nonce,
-    seal_with_nonce,
+from shared.crypto.keys import KemKey, verify
+from shared.crypto.sealing import hpke_open, open_with_nonce
+from shared.envelope.layout import (
+    ENVELOPE_LABEL,
+    MAGIC,
+    MAX_BODY_BYTES,
+    MAX_CLOCK_SKEW_MS,
+    MAX_HEADER_BYTES,
+    PREFIX,
+    SEAL_LABEL,
+    SIGNATURE_BYTES,
+    WIRE_VERSION,
+    Header,
+    to_sign,
 )
 from shared.errors import CryptoError, DecodeError, ErrorCode, RemoteProtocolError
-from shared.messages import CATALOGUE, Message, Rule, Suite, Way, read, type_of
-from shared.messages.wire import Kid, Mid, Sid, Structure, TimeMs, unpack
-from shared.names import (
-    MANAGER,
-    Fingerprint,
-    KeyId,
-    MessageId,
-    Principal,
-    SessionId,
-)
-
-MAGIC = b"MPX"
-WIRE_VERSION = 1
-PREFIX = struct.Struct(">3sBBBHI")
-MAX_HEADER_BYTES = 1024
-MAX_BODY_BYTES = 256 * 1024
-MAX_CLOCK_SKEW_MS = 120_000
-SIGNATURE_BYTES = 64
-NONCE_BYTES = 24
+from shared.messages import CATALOGUE, Message, Rule, Suite, Way, read
+from shared.messages.wire import unpack
+from shared.names import MANAGER, Fingerprint
 
 _SUITES = frozenset(suite.value for suite in Suite)
-_ENVELOPE_LABEL = b"MPX1-env\0"
-_SEAL_LABEL = b"MPX1-seal\0"
 
 
 @unique
@@ -87,32 +68,12 @@ class DroppedError(RemoteProtocolError):
     def __init__(
         self,
         reason: DropReason,
-        header: "Header | None" = None,
+        header: Header | None = None,
         code: ErrorCode = ErrorCode.UNAUTHENTICATED,
     ) -> None:
         super().__init__(f"envelope dropped: {reason}", code)
         self.reason = reason
         self.header = header
-
-
-class Header(Structure):
-    """The clear part of an envelope; every key is present, ``nil`` where none.
-
-    ``t`` type, ``s`` sender, ``r`` recipient, ``kid`` the sender's signing key,
-    ``seq`` 0 outside a session, ``re`` the mid that is answered.
-    """
-
-    t: Annotated[str, Len(1, 32)]
-    s: Annotated[str, Len(1, 64)]
-    r: Annotated[str, Len(1, 64)]
-    kid: Kid
-    sid: Sid | None
-    mid: Mid
-    seq: Annotated[int, Ge(0), Le(2**62)]
-    ts: TimeMs
-    exp: TimeMs
-    job: Annotated[bytes, Len(16, 16)] | None
-    re: Mid | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +211,8 @@ def prove(sealed: Sealed, directory: Directory, fingerprint: Fingerprint) -> Pro
     try:
         verify(
             key,
-            _ENVELOPE_LABEL,
-            _to_sign(fingerprint, sealed.associated, payload),
+            ENVELOPE_LABEL,
+            to_sign(fingerprint, sealed.associated, payload),
             signature,
         )
     except CryptoError as error:
@@ -284,133 +245,7 @@ def _open_body(sealed: Sealed, directory: Directory) -> bytes:
             raise DroppedError(DropReason.UNSEAL, sealed.header) from error
     for kem in directory.kem_keys():
         try:
-            return hpke_open(kem, _SEAL_LABEL + sealed.associated, sealed.body)
+            return hpke_open(kem, SEAL_LABEL + sealed.associated, sealed.body)
         except CryptoError:
             continue
     raise DroppedError(DropReason.UNSEAL, sealed.header)
-
-
-def _to_sign(fingerprint: Fingerprint, associated: bytes, payload: bytes) -> bytes:
-    return fingerprint + hashlib.sha512(associated).digest() + payload
-
-
-@dataclass(frozen=True, slots=True)
-class Addressing:
-    """What a sender writes into the header, keys aside.
-
-    ``lifetime_ms``: how long the envelope is good for.
-    """
-
-    sender: str
-    recipient: str
-    mid: MessageId
-    now_ms: int
-    lifetime_ms: int
-    job: bytes | None = None
-    re: MessageId | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSeal:
-    """Seal in a session: suite 2. ``nonce``: 24 random bytes, never used twice."""
-
-    sid: SessionId
-    seq: int
-    key: bytes
-    nonce: bytes
-
-    def __repr__(self) -> str:
-        """Name the session, never the key."""
-        return f"SessionSeal(sid={self.sid.hex()}, seq={self.seq})"
-
-
-@dataclass(frozen=True, slots=True)
-class KemSeal:
-    """Seal to a public X25519 key: suite 1."""
-
-    public_key: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """Sign only: suite 3."""
-
-
-def seal(
-    message: Structure,
-    addressing: Addressing,
-    protection: SessionSeal | KemSeal | Clear,
-    signer: SigningKey,
-    fingerprint: Fingerprint,
-) -> bytes:
-    """Return the envelope of a message.
-
-    Raises:
-        DecodeError: header or body are larger than the wire allows.
-    """
-    return seal_payload(
-        type_of(message), message.pack(), addressing, protection, signer, fingerprint
-    )
-
-
-def seal_payload(
-    name: str,
-    payload: bytes,
-    addressing: Addressing,
-    protection: SessionSeal | KemSeal | Clear,
-    signer: SigningKey,
-    fingerprint: Fingerprint,
-) -> bytes:
-    """Return the envelope of a payload that is already packed; see ``seal``."""
-    session = protection if isinstance(protection, SessionSeal) else None
-    header = _header_bytes(name, addressing, session, signer.kid)
-    suite, overhead = _suite_of(protection)
-    body_length = SIGNATURE_BYTES + len(payload) + overhead
-    if len(header) > MAX_HEADER_BYTES or body_length > MAX_BODY_BYTES:
-        raise DecodeError(f"{name} is too large for an envelope")
-    associated = (
-        PREFIX.pack(MAGIC, WIRE_VERSION, suite, 0, len(header), body_length) + header
-    )
-    signature = signer.sign(_ENVELOPE_LABEL, _to_sign(fingerprint, associated, payload))
-    plaintext = signature + payload
-    if isinstance(protection, SessionSeal):
-        body = seal_with_nonce(protection.key, associated, plaintext, protection.nonce)
-    elif isinstance(protection, KemSeal):
-        body = hpke_seal(protection.public_key, _SEAL_LABEL + associated, plaintext)
-    else:
-        body = plaintext
-    return associated + body
-
-
-def _header_bytes(
-    name: str, addressing: Addressing, session: SessionSeal | None, kid: KeyId
-) -> bytes:
-    # Every key of a ``Header``, nils included; what goes in here is ours.
-    return codec.encode(
-        {
-            "t": name,
-            "s": addressing.sender,
-            "r": addressing.recipient,
-            "kid": kid,
-            "sid": session.sid if session else None,
-            "mid": addressing.mid,
-            "seq": session.seq if session else 0,
-            "ts": addressing.now_ms,
-            "exp": addressing.now_ms + addressing.lifetime_ms,
-            "job": addressing.job,
-            "re": addressing.re,
-        }
-    )
-
-
-def _suite_of(protection: SessionSeal | KemSeal | Clear) -> tuple[Suite, int]:
-    if isinstance(protection, SessionSeal):
-        return Suite.SESSION, NONCE_BYTES + 16
-    if isinstance(protection, KemSeal):
-        return Suite.SEALED, 32 + 16
-    return Suite.CLEAR, 0
-
-
-def principal_of(header: Header) -> Principal:
-    """Return the header's sender as a principal."""
-    return Principal(header.s)

@@ -1,0 +1,61 @@
+"""Broker envelopes: what every message between manager and participant travels in."""
+
+from shared.envelope.layout import (
+    MAGIC,
+    MAX_BODY_BYTES,
+    MAX_CLOCK_SKEW_MS,
+    MAX_HEADER_BYTES,
+    NONCE_BYTES,
+    PREFIX,
+    SIGNATURE_BYTES,
+    WIRE_VERSION,
+    Header,
+    principal_of,
+)
+from shared.envelope.opening import (
+    Directory,
+    DroppedError,
+    DropReason,
+    Proven,
+    Sealed,
+    check,
+    message_of,
+    parse,
+    prove,
+)
+from shared.envelope.sealing import (
+    Addressing,
+    Clear,
+    KemSeal,
+    SessionSeal,
+    seal,
+    seal_payload,
+)
+
+__all__ = [
+    "MAGIC",
+    "MAX_BODY_BYTES",
+    "MAX_CLOCK_SKEW_MS",
+    "MAX_HEADER_BYTES",
+    "NONCE_BYTES",
+    "PREFIX",
+    "SIGNATURE_BYTES",
+    "WIRE_VERSION",
+    "Addressing",
+    "Clear",
+    "Directory",
+    "DropReason",
+    "DroppedError",
+    "Header",
+    "KemSeal",
+    "Proven",
+    "Sealed",
+    "SessionSeal",
+    "check",
+    "message_of",
+    "parse",
+    "principal_of",
+    "prove",
+    "seal",
+    "seal_payload",
+]
