@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench import setup
+from bench import profile, setup
 from bench.measured import Figure, Series
 from bench.plot import Panel, svg
 
@@ -13,6 +13,11 @@ STEPS = ("set-up", *(moment.value for moment in setup.STEPS))
 STEPS_SAID = """\
 Medians, from the request on: until the manager has it, has offered it to all, has all
 accepts and starts it, and knows of all links."""
+SPENDINGS = ("one process", "CPU a job", *profile.COLUMNS)
+SPENDINGS_SAID = f"""\
+Single processes while jobs of {profile.SAMPLED_SIZE} go through them one after the
+other: CPU time of a whole job, and of a hundred samples of their stacks how many had
+each part on top. *{profile.DISK}* is waiting."""
 HEADINGS = ("part", "figure", "median", "min to max", "floor", "ratio")
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
 PAGE, PLOT = "performance.md", "growth.svg"
@@ -46,7 +51,20 @@ def steps(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
             *(_number(figure.details[step], figure.unit) for step in STEPS[1:]),
         )
         for figure in figures
-        if figure.details
+        if figure.part == setup.PART
+    ]
+
+
+def spendings(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
+    """Return what processes spent their time on, one row a process."""
+    return [
+        (
+            figure.name.removeprefix("CPU a job, "),
+            _number(figure.measured.median, figure.unit),
+            *(significant(figure.details[part]) for part in profile.COLUMNS),
+        )
+        for figure in figures
+        if figure.part == profile.PART and figure.details
     ]
 
 
@@ -102,6 +120,12 @@ def markdown(
         STEPS_SAID,
         "",
         *_table(STEPS, steps(figures)),
+        "",
+        "## What processes spend their time on",
+        "",
+        SPENDINGS_SAID,
+        "",
+        *_table(SPENDINGS, spendings(figures)),
         "",
         "## Growth",
         "",

@@ -11,6 +11,7 @@ from bench import (
     growth,
     machine,
     memory,
+    profile,
     questions,
     setup,
     throughput,
@@ -40,6 +41,7 @@ class Part(StrEnum):
     THROUGHPUT = throughput.PART
     ENROLMENT = enrolment.PART
     SETUP = setup.PART
+    PROFILE = profile.PART
     GROWTH = growth.PART
 
 
@@ -58,6 +60,8 @@ class Wanted:
         match part:
             case Part.SETUP:
                 return self.sizes
+            case Part.PROFILE:
+                return (*profile.SIZES, profile.SAMPLED_SIZE)
             case Part.GROWTH:
                 return growth.SIZES
             case Part.THROUGHPUT:
@@ -159,6 +163,9 @@ class Bench:
         if Part.SETUP in wanted.parts:
             self._bring(realm, *wanted.sizes)
             figures += setup.measure(realm, bare, wanted.sizes, wanted.rounds)
+        if Part.PROFILE in wanted.parts:
+            self._bring(realm, *profile.SIZES)
+            figures += profile.measure(realm, bare, wanted.rounds)
         if Part.GROWTH in wanted.parts:
             self._bring(realm, *growth.SIZES)
             for curve in growth.measure(realm, bare, wanted.rounds):

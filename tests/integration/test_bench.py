@@ -1,12 +1,15 @@
 """The bench measures the product as it is: a change that breaks it shows here."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bench import profile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,3 +52,22 @@ def test_set_up_is_measured_cold_and_warm() -> None:
         assert figure["floors"]
         assert steps["offered"] <= steps["started"] <= steps["ready"]
         assert figure["median"] == steps["ready"]
+
+
+def _may_look() -> bool:
+    """Whether the kernel lets one process look into another of the same user."""
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    return os.geteuid() == 0 or not scope.exists() or scope.read_text().strip() == "0"
+
+
+@pytest.mark.skipif(not _may_look(), reason="kernel.yama.ptrace_scope is not 0")
+def test_what_processes_do_is_seen_from_outside() -> None:
+    """py-spy is there, and what it writes is understood."""
+    script = "def spin():\n while True: pass\nspin()"
+    with subprocess.Popen([sys.executable, "-c", script]) as busy:
+        try:
+            (seen,) = profile.stacks_of([busy.pid], 1, lambda: None)
+        finally:
+            busy.kill()
+
+    assert any("spin" in stack.frames[-1] for stack in seen)
