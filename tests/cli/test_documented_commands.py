@@ -19,6 +19,10 @@ PROGRAMS: dict[str, click.Command] = {
     "Analytics001>": prompt_commands,
 }
 PAGES = (
+    "docs/errors.md",
+    "docs/faq.md",
+    "docs/howto.md",
+    "docs/tutorial.md",
     "README.md",
     "docs/operations.md",
     "docs/settings.md",

@@ -54,12 +54,18 @@ def test_the_tutorial_and_the_how_tos_do_what_they_show(tmp_path: Path) -> None:
         shutil.copy(table, tmp_path)
     try:
         with walk(tmp_path, PROGRAMS) as reader:
-            for page in ("tutorial.md",):
+            for page in ("tutorial.md", "howto.md"):
                 for step in steps_of((ROOT / "docs" / page).read_text()):
                     reader.take(step)
     finally:
         subprocess.run(
-            [PROGRAMS / "mpc-manager", "--home", tmp_path / "manager", "broker", "stop"],
+            [
+                PROGRAMS / "mpc-manager",
+                "--home",
+                tmp_path / "manager",
+                "broker",
+                "stop",
+            ],
             check=True,
             capture_output=True,
         )

@@ -12,6 +12,7 @@ from manager.config import ManagerSettings
 from participant.config import ParticipantSettings
 from participant.home.policy import PolicyFile
 from shared import messages
+from shared.cli import ExitCode
 from shared.envelope import DropReason, Header
 from shared.errors import ErrorCode, FailureCode, RefusalCode
 from shared.messages import CATALOGUE, Structure
@@ -19,6 +20,7 @@ from shared.messages.realm import RealmDescriptor
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+ERRORS = (ROOT / "docs" / "errors.md").read_text()
 SETTINGS = (ROOT / "docs" / "settings.md").read_text()
 PAGES = sorted(
     [
@@ -123,6 +125,29 @@ def test_every_code_is_explained(codes: type[StrEnum]) -> None:
     ]
 
     assert not {code.value for code in codes} - set(explained)
+
+
+@pytest.mark.parametrize(
+    ("heading", "codes"),
+    [
+        ("A job failed", FailureCode),
+        ("A party refused", RefusalCode),
+        ("The manager answers with an error", ErrorCode),
+    ],
+)
+def test_every_code_has_a_cause_and_a_cure(heading: str, codes: type[StrEnum]) -> None:
+    """Whoever meets a code looks it up, and finds nothing that does not exist."""
+    part = ERRORS.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \| .+ \| .*\|$", part, re.MULTILINE)
+
+    assert listed == [code.value for code in codes]
+
+
+def test_every_exit_code_is_explained() -> None:
+    """Scripts tell ends apart by them."""
+    listed = re.findall(r"^\| (\d+) \| .+ \| .*\|$", ERRORS, re.MULTILINE)
+
+    assert listed == [str(code.value) for code in ExitCode]
 
 
 def test_every_reason_to_drop_an_envelope_is_in_the_pipeline() -> None:
