@@ -13,7 +13,7 @@ READY := .venv/.ready
 # What must be covered to the last branch; `include` in pyproject.toml names it.
 COVERAGE := --cov --cov-report=term --cov-fail-under=100
 
-.PHONY: help setup rabbitmq demo test bench clean
+.PHONY: help setup rabbitmq postgresql demo test bench clean
 
 help:
 	@echo 'make setup   virtual environment in .venv, and RabbitMQ'
@@ -43,6 +43,17 @@ $(READY): pyproject.toml
 rabbitmq:
 	@broker_config/install_rabbitmq
 
+# For tests alone, and only where it may be installed: they say what they skip.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	    if [ "$$(id -u)" -eq 0 ]; then as=env; else as='sudo -n'; fi; \
+	    settings=/etc/postgresql-common/createcluster.d; \
+	    command -v apt-get >/dev/null && $$as mkdir -p $$settings && \
+	        echo 'create_main_cluster = false' | $$as tee $$settings/mpc-management.conf >/dev/null && \
+	        $$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive \
+	            apt-get install -y -qq --no-install-recommends postgresql || \
+	    echo 'make: no PostgreSQL, and no right to install it: its tests are skipped' >&2; }
+
 broker_config/definitions.json: shared/topology.py $(READY)
 	$(BIN)/python -m shared.topology > $@.new
 	mv $@.new $@
@@ -50,7 +61,7 @@ broker_config/definitions.json: shared/topology.py $(READY)
 demo: setup
 	@$(BIN)/mpc-manager demo
 
-test: setup
+test: setup postgresql
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

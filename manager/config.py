@@ -34,7 +34,9 @@ class ManagerSettings(Settings):
             trusts it anyway; tokens pin it.
         broker_port: of the private node; unset for any free one, which is kept.
         broker_management_port: likewise.
-        store_url: SQLAlchemy's; unset for SQLite in the home.
+        store_url: ``sqlite:///`` and a file, or ``postgresql://``; unset for SQLite
+            in the home.
+        store_password_file: the password for that database, mode 0600.
         store_synchronous: ``normal`` survives kill -9, not a power cut.
         presence_timeout: of silence, after which a participant is offline.
         offer_timeout: how long an MPC server may take to answer an offer.
@@ -55,6 +57,7 @@ class ManagerSettings(Settings):
     broker_port: Port | None = None
     broker_management_port: Port | None = None
     store_url: str | None = None
+    store_password_file: Path | None = None
     store_synchronous: Literal["full", "normal"] = "full"
     presence_timeout: PositiveDuration = timedelta(seconds=90)
     offer_timeout: PositiveDuration = timedelta(seconds=5)

@@ -25,6 +25,7 @@ from shared.errors import (
     JobError,
     RefusedError,
     RemoteProtocolError,
+    StoreUnreachableError,
     TransportError,
 )
 from shared.log import LEVELS
@@ -55,6 +56,7 @@ class ExitCode(IntEnum):
 _EXIT_CODES: tuple[tuple[type[FrameworkError], ExitCode], ...] = (
     (ConfigError, ExitCode.CONFIGURATION),
     (TransportError, ExitCode.UNREACHABLE),
+    (StoreUnreachableError, ExitCode.UNREACHABLE),
     (RefusedError, ExitCode.REFUSED),
     (AuthenticationError, ExitCode.REFUSED),
     (RemoteProtocolError, ExitCode.REFUSED),

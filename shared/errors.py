@@ -189,6 +189,10 @@ class StoreError(FrameworkError):
     """The store cannot do what was asked."""
 
 
+class StoreUnreachableError(StoreError):
+    """The database of the store does not answer."""
+
+
 class ConflictError(StoreError):
     """Somebody else changed the row first."""
 

@@ -7,14 +7,14 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from manager.protocol.job_state import JobSettings
 from manager.realm.founding import set_up_store
 from manager.realm.keys import ManagerKeys, describe, make_keys
 from manager.service.enrolment import BrokerAddress, TokenRequest, create_token
 from manager.service.loop import Service, ServiceSettings
-from manager.store.store import IN_MEMORY, Store
+from manager.store.sqlite import IN_MEMORY
+from manager.store.store import Place, Store
 from shared import topology
 from shared.clock import to_ms
 from shared.crypto.certificates import TlsKey, spki_hash
@@ -154,7 +154,7 @@ class MemoryProvisioner:
 class ManagerRealm:
     """A broker, a store and the manager of one realm."""
 
-    path: Path | str = IN_MEMORY
+    path: Place = IN_MEMORY
     settings: ServiceSettings | None = None
     clock: FakeClock = field(default_factory=FakeClock)
     saved: list[ManagerKeys] = field(default_factory=list)

@@ -2,28 +2,35 @@
 
 from pathlib import Path
 
+import click
+
 from manager.config import ManagerSettings
 from manager.realm.founding import KEY_FILE
 from manager.realm.keys import ManagerKeys, load_keys
-from manager.realm.private_files import check_private
-from manager.store.store import Store, Synchronous
+from manager.realm.private_files import check_private, read_secret
+from manager.store.postgresql import parse_url
+from manager.store.sqlite import Synchronous
+from manager.store.store import Place, Store
 from shared.errors import ConfigError
 
 _SQLITE = "sqlite:///"
 
 
-def database_path(settings: ManagerSettings) -> Path:
-    """Return where the store's file is.
+def store_place(settings: ManagerSettings) -> Place:
+    """Return where the store is.
 
     Raises:
-        ConfigError: ``store_url`` names another database than SQLite.
+        ConfigError: ``store_url`` names no database that is supported, or its
+            password is not where it should be.
     """
-    url = settings.database_url
+    url, file = settings.database_url, settings.store_password_file
     path = url.removeprefix(_SQLITE)
-    if path == url or not path:
+    if path == url:
+        return parse_url(url, None if file is None else _password(file))
+    if not path or file is not None:
         raise ConfigError(
-            "store_url names a database that this release does not support",
-            "use sqlite:////absolute/path, or leave it unset",
+            "store_url names no file" if not path else "a file takes no password",
+            "write sqlite:////absolute/path, without store_password_file",
         )
     return Path(path)
 
@@ -45,10 +52,29 @@ def open_keys(settings: ManagerSettings) -> ManagerKeys:
     return keys
 
 
-def open_store(settings: ManagerSettings) -> Store:
-    """Return the realm's store.
+def open_store(settings: ManagerSettings, *, upgrade: bool = False) -> Store:
+    """Return the realm's store; it is closed when the command at hand ends.
+
+    Args:
+        settings: say where it is.
+        upgrade: bring one of an earlier release up to date.
 
     Raises:
         ConfigError: there is none, or it is of another release.
+        StoreError: it cannot be read.
     """
-    return Store.open(database_path(settings), Synchronous(settings.store_synchronous))
+    synchronous = Synchronous(settings.store_synchronous)
+    store = Store.open(store_place(settings), synchronous, upgrade=upgrade)
+    command = click.get_current_context(silent=True)
+    if command is not None:
+        command.call_on_close(store.close)
+    return store
+
+
+def _password(file: Path) -> str:
+    lines = read_secret(file).decode(errors="replace").splitlines()
+    if len(lines) != 1 or not lines[0]:
+        raise ConfigError(
+            f"{file} does not hold one line", "write the database password into it"
+        )
+    return lines[0]

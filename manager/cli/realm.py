@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from manager.broker.access import broker_access
-from manager.cli.opening import database_path, open_keys, open_store
+from manager.cli.opening import open_keys, open_store, store_place
 from manager.config import SETTINGS_FILE, ManagerSettings
 from manager.realm.founding import (
     KEY_FILE,
@@ -67,7 +67,7 @@ def init(
         password = _password(root_password_file, root_password_fd)
         fingerprint = init_realm(
             settings.home,
-            database_path(settings),
+            store_place(settings),
             name,
             password,
             SystemClock().now(),
@@ -92,7 +92,7 @@ def run_manager(settings: ManagerSettings) -> int | None:
     keys = open_keys(settings)
     try:
         with locked(settings.home / LOCK_FILE):
-            store = open_store(settings)
+            store = open_store(settings, upgrade=True)
             try:
                 if not belongs_to(keys, descriptor_of(store)):
                     raise ConfigError(

@@ -7,7 +7,7 @@ from typing import Final
 
 from manager.realm.keys import Entropy, ManagerKeys, describe, make_keys, save_keys
 from manager.realm.private_files import make_home, write_secret
-from manager.store.store import Store, Synchronous
+from manager.store.store import Place, Store
 from shared import codec
 from shared.crypto.keyfile import (
     DEFAULT_MEMORY_KIB,
@@ -38,7 +38,7 @@ class PasswordCost:
 
 def init_realm(
     home: Path,
-    database: Path,
+    place: Place,
     realm: Realm,
     root_password: bytes,
     now: datetime,
@@ -49,7 +49,7 @@ def init_realm(
 
     Args:
         home: is made if it is not there.
-        database: where the store will be.
+        place: where the store will be.
         realm: the name.
         root_password: encrypts the root's file, which the manager never needs.
         now: keys begin here.
@@ -77,8 +77,7 @@ def init_realm(
         cost.ops,
         cost.memory_kib,
     )
-    store = Store.create(database, Synchronous.FULL)
-    database.chmod(0o600)
+    store = Store.create(place)
     set_up_store(store, describe(keys, root, 1))
     store.close()
     write_secret(home / ROOT_FILE, sealed_root)

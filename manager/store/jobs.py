@@ -43,7 +43,7 @@ class Jobs:
             "closed": state.time(Moment.CLOSED),
             "blob": _JOBS.pack(state),
         }
-        self._connection.execute(_SAVE, row)
+        self._connection.execute(_SAVE.on(self._connection), row)
 
     def get(self, job: JobId) -> JobState | None:
         """Return a job."""
@@ -90,7 +90,7 @@ class Jobs:
         """Keep the wrapped ticket keys of a start, or their new wrapping."""
         rows = [asdict(key) for key in keys]
         if rows:
-            self._connection.execute(_SAVE_TICKET_KEY, rows)
+            self._connection.execute(_SAVE_TICKET_KEY.on(self._connection), rows)
 
     def ticket_keys(self, job: JobId, epoch: int) -> list[TicketKey]:
         """Return the wrapped ticket keys of a job's epoch."""

@@ -4,17 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from manager.store import schema
 from manager.store.records import AuditRecord
+from manager.store.statements import add_up, put
 
 _ADD_AUDIT = insert(schema.audit)
-_COUNT = upsert(schema.counters)
-_COUNT = _COUNT.on_conflict_do_update(
-    index_elements=["name"],
-    set_={"value": schema.counters.c.value + _COUNT.excluded.value},
-)
+_SET_FACT = put(schema.meta, "key")
+_COUNT = add_up(schema.counters, "name", "value")
 
 
 class Journal:
@@ -29,12 +26,8 @@ class Journal:
 
     def set_fact(self, key: str, value: bytes) -> None:
         """Keep a fact about the realm, in place of an earlier value."""
-        statement = upsert(schema.meta).values(key=key, value=value)
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["key"], set_={"value": value}
-            )
-        )
+        row = {"key": key, "value": value}
+        self._connection.execute(_SET_FACT.on(self._connection), row)
 
     def fact(self, key: str) -> bytes | None:
         """Return a fact about the realm."""
@@ -61,7 +54,7 @@ class Journal:
         """Add to counters; one that is not there begins at 0."""
         rows = [{"name": name, "value": value} for name, value in additions.items()]
         if rows:
-            self._connection.execute(_COUNT, rows)
+            self._connection.execute(_COUNT.on(self._connection), rows)
 
     def counters(self) -> dict[str, int]:
         """Return every counter."""

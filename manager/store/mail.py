@@ -127,7 +127,7 @@ class Mail:
 
     def set_timer(self, timer: TimerRecord) -> None:
         """Keep a timer; the same machine, key and name replaces an earlier one."""
-        self._connection.execute(_SET_TIMER, asdict(timer))
+        self._connection.execute(_SET_TIMER.on(self._connection), asdict(timer))
 
     def cancel_timer(self, machine: str, key: bytes, name: str) -> None:
         """Forget a timer; harmless where there is none."""

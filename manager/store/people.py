@@ -1,7 +1,6 @@
 """Tokens, principals and the numbers that are given out once."""
 
-from sqlalchemy import Connection, bindparam, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from manager.protocol.registration import TokenState
 from manager.store import schema
@@ -19,6 +18,7 @@ _NEXT_NUMBER = select(schema.sequences.c.next).where(
     schema.sequences.c.name == bindparam("name")
 )
 _TAKE_NUMBER = put(schema.sequences, "name")
+_SAVE_PRINCIPAL = put(schema.principals, "principal")
 
 _TOKENS = Packer(TokenState)
 _PRINCIPALS = Packer(PrincipalRecord)
@@ -88,12 +88,13 @@ class People:
         """Take the next number; it never comes again."""
         number = self.next_number(sequence)
         row = {"name": sequence, "next": number + 1}
-        self._connection.execute(_TAKE_NUMBER, row)
+        self._connection.execute(_TAKE_NUMBER.on(self._connection), row)
         return number
 
     def save_principal(self, record: PrincipalRecord) -> None:
         """Keep a principal, new or changed."""
-        values = {
+        row = {
+            "principal": record.principal,
             "role": record.role.value,
             "io": record.io.value if record.io else None,
             "standing": record.standing.value,
@@ -101,12 +102,7 @@ class People:
             "created": record.created,
             "blob": _PRINCIPALS.pack(record),
         }
-        statement = insert(schema.principals).values(
-            principal=record.principal, **values
-        )
-        self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["principal"], set_=values)
-        )
+        self._connection.execute(_SAVE_PRINCIPAL.on(self._connection), row)
 
     def principals(self) -> list[PrincipalRecord]:
         """Return everybody who ever registered, in the order of registration."""

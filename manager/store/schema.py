@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Index,
     Integer,
@@ -18,9 +19,13 @@ from sqlalchemy import (
     Table,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+VERSION_KEY: Final = "schema_version"
+"""The row of ``meta`` that says which schema a store has."""
 
 metadata = MetaData()
+_ROW_NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
+"""Of a key that the database counts up; SQLite does so in its integers alone."""
 
 meta = Table(
     "meta",
@@ -106,11 +111,11 @@ inbox = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", _ROW_NUMBER, primary_key=True, autoincrement=True),
     Column("answers_sender", String),
     Column("answers_mid", LargeBinary),
     Column("recipient", String),
-    Column("after_task", Integer),
+    Column("after_task", _ROW_NUMBER),
     Column("is_published", Boolean, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Column("exchange", String, nullable=False),
@@ -170,7 +175,7 @@ replays = Table(
 tasks = Table(
     "tasks",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", _ROW_NUMBER, primary_key=True, autoincrement=True),
     Column("kind", String, nullable=False),
     Column("argument", LargeBinary, nullable=False),
 )
@@ -179,7 +184,7 @@ tasks = Table(
 commands = Table(
     "commands",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", _ROW_NUMBER, primary_key=True, autoincrement=True),
     Column("kind", String, nullable=False),
     Column("argument", LargeBinary, nullable=False),
     Column("created", BigInteger, nullable=False),
@@ -188,7 +193,7 @@ commands = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", _ROW_NUMBER, primary_key=True, autoincrement=True),
     Column("at", BigInteger, nullable=False, index=True),
     Column("event", String, nullable=False),
     Column("subject", String, nullable=False),
@@ -200,4 +205,16 @@ counters = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# Which manager is active, in one row: see ``manager.protocol.lease``. Whoever writes
+# to a database that managers share locks this row first.
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", String, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
 )

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from manager.protocol.presence import Presence
 from manager.store import schema
@@ -27,6 +26,7 @@ _CHANGING: Final = (
     "lost",
 )
 _SAVE_PRESENCE = put(schema.presences, "principal")
+_SPEND = put(schema.replays, "principal", "nonce")
 _SAVE = (
     update(schema.sessions)
     .where(schema.sessions.c.sid == bindparam("this"))
@@ -94,7 +94,7 @@ class Sessions:
             "seen": presence.seen,
             "blob": _PRESENCES.pack(presence),
         }
-        self._connection.execute(_SAVE_PRESENCE, row)
+        self._connection.execute(_SAVE_PRESENCE.on(self._connection), row)
 
     def presences(self) -> list[Presence]:
         """Return what is known of everybody's presence."""
@@ -113,14 +113,8 @@ class Sessions:
 
     def spend_nonce(self, principal: Principal, nonce: bytes, until: int) -> None:
         """Remember an AS nonce until then (ms)."""
-        statement = insert(schema.replays).values(
-            principal=principal, nonce=nonce, until=until
-        )
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["principal", "nonce"], set_={"until": until}
-            )
-        )
+        row = {"principal": principal, "nonce": nonce, "until": until}
+        self._connection.execute(_SPEND.on(self._connection), row)
 
     def forget_nonces(self, now: int) -> None:
         """Forget nonces whose time is over."""

@@ -1,43 +1,40 @@
-"""The store: opens the file, hands out transactions.
+"""The store: opens the database, hands out transactions.
 
-SQLite in WAL mode. Every transaction begins with ``BEGIN IMMEDIATE``, so that it
-never fails half-way because another process wrote.
+One transaction at a time writes: SQLite sees to it by itself, in PostgreSQL each
+begins by locking the one row of the lease. So a transaction never fails half-way
+because another process wrote, and what it reads stays true until its end.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum, unique
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, create_engine, event, insert, inspect, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy import Connection, Engine, insert, inspect
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from manager.store import schema
+from manager.store import migrations, postgresql, schema, sqlite
 from manager.store.jobs import Jobs
 from manager.store.journal import Journal
+from manager.store.leases import NO_LEASE, Leases, lock
 from manager.store.mail import Mail
 from manager.store.orders import Orders
 from manager.store.people import People
+from manager.store.postgresql import PostgresDatabase
 from manager.store.sessions import Sessions
-from shared.errors import ConfigError, StoreError
+from manager.store.sqlite import READS, Synchronous
+from shared.errors import ConfigError, StoreError, StoreUnreachableError
 
-IN_MEMORY: Final = ":memory:"
-BUSY_TIMEOUT: Final = timedelta(seconds=5)
-_VERSION_KEY: Final = "schema_version"
-_MILLISECOND: Final = timedelta(milliseconds=1)
+Place: TypeAlias = Path | str | PostgresDatabase
+"""Where a store is: a file, ``":memory:"`` for tests, or a database."""
+
+_SHORT: Final = 300
+"""Most characters of what a database says that we repeat."""
 
 
-@unique
-class Synchronous(StrEnum):
-    """When SQLite calls the disk: ``normal`` survives kill -9 only."""
-
-    FULL = "full"
-    NORMAL = "normal"
+class LeaseLostError(StoreError):
+    """Another manager has taken over; nothing of the transaction was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,124 +47,170 @@ class Unit:
     jobs: Jobs
     orders: Orders
     journal: Journal
+    leases: Leases
 
 
 class Store:
-    """The manager's memory.
+    """The manager's memory; ``create``, ``open`` and ``fenced`` make one.
 
     Args:
-        path: of the file, or ``":memory:"`` for tests.
-        synchronous: how much a power cut may cost.
+        place: for messages.
+        engine: of the database.
+        epoch: the lease under which this store is used, if under any.
     """
 
-    def __init__(
-        self, path: Path | str, synchronous: Synchronous = Synchronous.FULL
-    ) -> None:
-        self._engine = create_engine(
-            f"sqlite:///{path}",
-            poolclass=StaticPool,
-            connect_args={
-                "check_same_thread": False,
-                "timeout": BUSY_TIMEOUT.total_seconds(),
-            },
-        )
-        self._synchronous = synchronous
-        event.listen(self._engine, "connect", self._configure)
-        event.listen(self._engine, "begin", _begin)
+    def __init__(self, place: Place, engine: Engine, epoch: int | None = None) -> None:
+        self._place = place
+        self._engine = engine
+        self._reader = engine.execution_options(**{READS: True})
+        self._epoch = epoch
 
     @classmethod
     def create(
-        cls, path: Path | str, synchronous: Synchronous = Synchronous.FULL
+        cls, place: Place, synchronous: Synchronous = Synchronous.FULL
     ) -> "Store":
         """Return a new, empty store.
 
         Raises:
             ConfigError: there is one already.
-            StoreError: the file cannot be written.
+            StoreError: the database cannot be written.
         """
-        store = cls(path, synchronous)
-        with _errors(), store._engine.begin() as connection:
+        store = cls(place, _engine_of(place, synchronous))
+        with store._opening(), store._engine.begin() as connection:
             if inspect(connection).get_table_names():
-                raise ConfigError(f"there is a store at {path} already")
+                raise ConfigError(f"there is a store at {place} already")
             schema.metadata.create_all(connection)
-            connection.execute(
-                insert(schema.meta).values(
-                    key=_VERSION_KEY, value=str(schema.SCHEMA_VERSION).encode()
-                )
-            )
+            migrations.set_version(connection, schema.SCHEMA_VERSION)
+            connection.execute(insert(schema.lease), NO_LEASE)
+        if isinstance(place, Path):
+            place.chmod(0o600)
         return store
 
     @classmethod
     def open(
-        cls, path: Path | str, synchronous: Synchronous = Synchronous.FULL
+        cls,
+        place: Place,
+        synchronous: Synchronous = Synchronous.FULL,
+        *,
+        upgrade: bool = False,
     ) -> "Store":
-        """Return the store that a file holds.
+        """Return the store that is there.
+
+        Args:
+            place: where it is.
+            synchronous: how much a power cut may cost SQLite.
+            upgrade: bring one that an earlier release wrote to this release's form;
+                a manager that runs on it is out from then on.
 
         Raises:
             ConfigError: there is none, or it is of another release.
-            StoreError: the file cannot be read.
+            StoreError: the database cannot be read.
         """
-        if path != IN_MEMORY and not Path(path).exists():
-            raise ConfigError(
-                f"there is no store at {path}", "make a realm: mpc-manager init"
-            )
-        store = cls(path, synchronous)
-        with _errors(), store._engine.begin() as connection:
-            found = None
-            if inspect(connection).has_table(schema.meta.name):
-                found = connection.execute(
-                    select(schema.meta.c.value).where(schema.meta.c.key == _VERSION_KEY)
-                ).scalar_one_or_none()
-        if found != str(schema.SCHEMA_VERSION).encode():
-            version = found.decode() if found is not None else "none"
-            raise ConfigError(
-                f"the store {path} has schema {version}, this release uses"
-                f" {schema.SCHEMA_VERSION}",
-                "install the release that wrote it, or make a new realm",
-            )
+        if isinstance(place, Path) and not place.exists():
+            raise _none_at(place)
+        store = cls(place, _engine_of(place, synchronous))
+        with store._opening():
+            with store._reader.begin() as connection:
+                version = migrations.version_of(connection)
+            if version is None:
+                raise _none_at(place)
+            if not upgrade or version == schema.SCHEMA_VERSION:
+                migrations.check_version(version)
+                return store
+            with store._engine.begin() as connection:
+                if store.is_shared:
+                    lock(connection)
+                migrations.upgrade(connection)
         return store
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several managers may use this store, one at a time."""
+        return isinstance(self._place, PostgresDatabase)
+
+    def fenced(self, epoch: int) -> "Store":
+        """Return this store for the holder of the lease in one epoch.
+
+        Once another epoch has begun each of its transactions fails.
+        """
+        return Store(self._place, self._engine, epoch)
 
     @contextmanager
     def transaction(self) -> Iterator[Unit]:
         """Run one transaction: commit at its end, or nothing of it at an error.
 
         Raises:
+            LeaseLostError: another manager has taken over.
             StoreError: the store cannot be written.
         """
-        with _errors(), self._engine.begin() as connection:
+        with self._errors(), self._engine.begin() as connection:
+            if self.is_shared or self._epoch is not None:
+                epoch = lock(connection)
+                if self._epoch not in {None, epoch}:
+                    raise LeaseLostError(
+                        f"another manager has taken over, in epoch {epoch}"
+                    )
+            yield _unit(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[Unit]:
+        """Run one transaction that only reads, and keeps nobody waiting.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._errors(), self._reader.begin() as connection:
             yield _unit(connection)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the connection."""
         self._engine.dispose()
 
-    def _configure(
-        self, connection: DBAPIConnection, _entry: ConnectionPoolEntry
-    ) -> None:
-        # The driver must not begin transactions by itself: _begin does.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute(f"PRAGMA synchronous={self._synchronous}")
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT // _MILLISECOND}")
-        cursor.close()
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Close what was opened if it cannot be used."""
+        try:
+            with self._errors():
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            if self.is_shared:
+                raise StoreUnreachableError(
+                    f"the database {self._place} does not answer: {_said(error)}",
+                    "see that it runs, and that user, password and TLS are right",
+                ) from error
+            raise StoreError(
+                f"the store does not answer: {error.orig}",
+                "see whether its disk is full or another program holds the file",
+            ) from error
+        except DBAPIError as error:
+            raise StoreError(f"the store refused a change: {_said(error)}") from error
+        except SQLAlchemyError as error:
+            raise StoreError(f"the store refused a change: {error}") from error
 
 
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _engine_of(place: Place, synchronous: Synchronous) -> Engine:
+    if isinstance(place, PostgresDatabase):
+        return postgresql.engine_of(place)
+    return sqlite.engine_of(place, synchronous)
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        raise StoreError(
-            f"the store does not answer: {error.orig}",
-            "see whether its disk is full or another program holds the file",
-        ) from error
-    except SQLAlchemyError as error:
-        raise StoreError(f"the store refused a change: {error}") from error
+def _none_at(place: Place) -> ConfigError:
+    return ConfigError(
+        f"there is no store at {place}", "make a realm: mpc-manager init"
+    )
+
+
+def _said(error: DBAPIError) -> str:
+    """Return the first line of what the database said; the rest quotes values."""
+    return str(error.orig).partition("\n")[0][:_SHORT]
 
 
 def _unit(connection: Connection) -> Unit:
@@ -178,4 +221,5 @@ def _unit(connection: Connection) -> Unit:
         Jobs(connection),
         Orders(connection),
         Journal(connection),
+        Leases(connection),
     )

@@ -1,4 +1,4 @@
-"""A real RabbitMQ for the integration tests: one private node for the session."""
+"""A real RabbitMQ and a real PostgreSQL for the integration tests of a session."""
 
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from tests.integration.realm_fixture import (
     visitor,
 )
 from tests.integration.recording import Recorder
+from tests.postgres import PostgresCluster, programs
 
 REALM = Realm("test")
 
@@ -54,6 +55,21 @@ def admin(broker: BrokerAccess) -> Iterator[BrokerAdmin]:
     """The node's administrator."""
     with broker.admin() as admin:
         yield admin
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """A private PostgreSQL that runs."""
+    found = programs()
+    if found is None:
+        pytest.skip("no PostgreSQL here: apt-get install postgresql, as `make` would")
+    with tempfile.TemporaryDirectory(prefix="mpc-") as folder:
+        cluster = PostgresCluster(Path(folder), found)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
 
 
 @pytest.fixture(scope="session")

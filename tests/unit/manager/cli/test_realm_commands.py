@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,27 @@ def test_without_its_broker_nothing_is_started(
 
     assert code == ExitCode.UNREACHABLE
     assert "mpc-manager broker start" in capsys.readouterr().err
+
+
+def test_run_alone_brings_a_store_of_an_earlier_release_up_to_date(
+    home: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every other command refuses it and says so."""
+    with sqlite3.connect(home / "manager.db") as connection:
+        connection.execute("DROP TABLE lease")
+        connection.execute("UPDATE meta SET value = x'31' WHERE key = 'schema_version'")
+    connection.close()
+    before = command("jobs", "list", "--json")
+    said = capsys.readouterr().err
+    started = command("run")
+    after = command("jobs", "list", "--json")
+
+    assert (before, started, after) == (
+        ExitCode.CONFIGURATION,
+        ExitCode.UNREACHABLE,
+        ExitCode.DONE,
+    )
+    assert "mpc-manager run" in said
 
 
 def test_an_empty_realm_lists_nothing(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from manager.store.store import Place
 from shared.crypto.derivation import spec_hash
 from shared.errors import FailureCode
 from shared.messages import (
@@ -35,7 +36,7 @@ def run(coroutine: Coroutine[object, object, None]) -> None:
     asyncio.run(coroutine)
 
 
-async def _realm(path: Path | str = ":memory:") -> tuple[ManagerRealm, list[RawParty]]:
+async def _realm(path: Place = ":memory:") -> tuple[ManagerRealm, list[RawParty]]:
     """Return a realm with two servers, one source and one consumer, all online."""
     realm = ManagerRealm(path)
     await realm.start()

@@ -1,151 +1,141 @@
-"""The store: what it keeps, what it refuses, what a copy of it tells."""
+"""The store: what it keeps in SQLite, what it refuses, what a copy of it tells."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import MetaData, create_engine
 
+from manager.protocol.job_state import Moment
+from manager.protocol.lease import Lease
 from manager.protocol.presence import Presence
-from manager.store.records import InboxRecord, Letter, TimerRecord
+from manager.store import schema
 from manager.store.states import Packer
-from manager.store.store import IN_MEMORY, Store
+from manager.store.store import LeaseLostError, Place, Store
 from shared.errors import CodecError, ConfigError, StoreError
 from shared.messages import DatasetNotice
-from shared.names import MessageId, Principal
-from shared.transport.base import Outgoing
+from shared.names import Principal
+from tests.store_contract import StoreContract, hold
 
-MID = MessageId(bytes(16))
-
-
-def _letter(body: bytes) -> Letter:
-    outgoing = Outgoing(
-        exchange="mpc.participants",
-        routing_key="mpcs.MPC_server_001",
-        body=body,
-        message_id="00",
-        type="err",
-        correlation_id=None,
-        expiration_ms=1,
-        timestamp=0,
-        user_id="manager",
-        app_id="mpc-manager",
-    )
-    return Letter(outgoing, 1000, ("client001", MID), Principal("client001"))
+SCHEMA_1 = Path(__file__).parent / "schema_1.sql"
+"""A realm with four participants, one job that is closed and one that is offered."""
 
 
-def test_a_store_is_made_once(tmp_path: Path) -> None:
-    """A second time would lose the first."""
+class TestSqlite(StoreContract):
+    """The contract, in a file."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Place:
+        """A file that is not there."""
+        return tmp_path / "s.db"
+
+
+@pytest.fixture
+def first_release(tmp_path: Path) -> Path:
+    """A store as the first release left it."""
     path = tmp_path / "s.db"
-    Store.create(path).close()
-    with pytest.raises(ConfigError):
-        Store.create(path)
+    connection = sqlite3.connect(path)
+    connection.executescript(SCHEMA_1.read_text())
+    connection.close()
+    return path
 
 
-def test_a_store_that_is_not_there_is_not_made_by_the_way(tmp_path: Path) -> None:
-    """A wrong path must not look like an empty realm."""
-    with pytest.raises(ConfigError, match="no store"):
-        Store.open(tmp_path / "s.db")
-
-
-@pytest.mark.parametrize("version", ["2", None])
-def test_a_store_of_another_release_is_refused(
-    tmp_path: Path, version: str | None
+def test_a_store_of_an_earlier_release_is_brought_up_to_date(
+    first_release: Path,
 ) -> None:
-    """Its version is explicit."""
+    """Everything in it is there and can be read; its tables are those of a new one."""
+    store = Store.open(first_release, upgrade=True)
+    with store.transaction() as unit:
+        people = [record.principal for record in unit.people.principals()]
+        offered, closed = unit.jobs.latest(10)
+        keys = unit.jobs.ticket_keys(closed.job, closed.epoch)
+        tokens = unit.people.tokens()
+        presences = unit.sessions.presences()
+        sessions = unit.sessions.all()
+        timers = unit.mail.due_timers(2**63 - 1, 100)
+        audit = unit.journal.audit(100)
+        lease = unit.leases.get()
+    store.close()
+
+    assert people == ["MPC_server_001", "MPC_server_002", "client001", "client002"]
+    assert closed.time(Moment.CLOSED) is not None
+    assert not offered.is_closed
+    assert len(keys) == 2
+    assert [len(each) for each in (tokens, presences, sessions, audit)] == [5, 4, 4, 20]
+    assert all(each.is_online for each in presences)
+    assert len(timers) == 4
+    assert lease == Lease(1)
+    assert _tables(first_release) == _tables_of_a_new_store(first_release.parent)
+    Store.open(first_release).close()
+
+
+def test_only_the_manager_brings_a_store_up_to_date(first_release: Path) -> None:
+    """A command that looks must not end the manager of an earlier release."""
+    with pytest.raises(ConfigError, match="schema 1") as raised:
+        Store.open(first_release)
+
+    assert "mpc-manager run" in str(raised.value.hint)
+
+
+def test_an_upgrade_that_fails_changes_nothing(
+    first_release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it would be of no release."""
+    before = _tables(first_release)
+    broken = {1: ("CREATE TABLE half (x INTEGER)", "CREATE TABLE half (x INTEGER)")}
+    monkeypatch.setattr("manager.store.migrations.STEPS", broken)
+    with pytest.raises(StoreError):
+        Store.open(first_release, upgrade=True)
+
+    assert _tables(first_release) == before
+
+
+def test_whoever_held_the_lease_is_out_after_an_upgrade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager of the earlier release must not write into the later form."""
     path = tmp_path / "s.db"
-    Store.create(path).close()
+    old = Store.create(path)
+    hold(old, "a")
+    monkeypatch.setattr("manager.store.schema.SCHEMA_VERSION", 3)
+    monkeypatch.setattr("manager.store.migrations.STEPS", {2: ()})
+    Store.open(path, upgrade=True).close()
+
+    with pytest.raises(LeaseLostError), old.fenced(1).transaction():
+        pass
+
+
+def _tables(path: Path) -> dict[str, list[str]]:
+    """Return what each table and index is made of, as the database understands it."""
     engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        if version is None:
-            connection.execute(text("DROP TABLE meta"))
-        else:
-            connection.execute(
-                text(f"UPDATE meta SET value = x'{version.encode().hex()}'")
-            )
+    found = MetaData()
+    found.reflect(engine)
     engine.dispose()
-    with pytest.raises(ConfigError, match="schema"):
-        Store.open(path)
+    return {
+        table.name: sorted(
+            [
+                *(
+                    f"{column.name} {column.type} {column.nullable} {column.primary_key}"
+                    for column in table.columns
+                ),
+                *(
+                    f"{index.name} {index.unique} {[c.name for c in index.columns]}"
+                    for index in table.indexes
+                ),
+                *(type(each).__name__ for each in table.constraints),
+            ]
+        )
+        for table in found.tables.values()
+    }
 
 
-def test_nothing_of_a_failed_transaction_stays() -> None:
-    """State, outbox and counters go together."""
-    store = Store.create(IN_MEMORY)
+def _tables_of_a_new_store(folder: Path) -> dict[str, list[str]]:
+    path = folder / "new.db"
+    Store.create(path).close()
+    tables = _tables(path)
 
-    def fail() -> None:
-        with store.transaction() as unit:
-            unit.people.take_number("x")
-            unit.mail.add_letters([_letter(b"1")])
-            unit.journal.count({"n": 1})
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    with store.transaction() as unit:
-        number = unit.people.next_number("x")
-        letters = unit.mail.open_letters()
-        counters = unit.journal.counters()
-
-    assert (number, letters, counters) == (1, [], {})
-
-
-def test_two_writers_take_turns(tmp_path: Path) -> None:
-    """The command line writes while the manager runs."""
-    path = tmp_path / "s.db"
-    first, second = Store.create(path), Store.open(path)
-    for store in (first, second, first):
-        with store.transaction() as unit:
-            unit.people.take_number("x")
-    with second.transaction() as unit:
-        number = unit.people.next_number("x")
-
-    assert number == 4
-
-
-def test_a_letter_is_open_until_it_is_published() -> None:
-    """And is found again by what it answers, until it expires."""
-    store = Store.create(IN_MEMORY)
-    with store.transaction() as unit:
-        first, second = unit.mail.add_letters([_letter(b"1"), _letter(b"2")])
-        unit.mail.mark_published([first.id])
-        waiting = unit.mail.open_letters()
-        answers = unit.mail.answers_to("client001", MID)
-        unit.mail.forget(1001)
-        gone = unit.mail.answers_to("client001", MID)
-
-    assert waiting == [second]
-    assert [letter.outgoing.body for letter in answers] == [b"1", b"2"]
-    assert gone == []
-
-
-def test_an_envelope_that_was_noted_is_known_before_and_after_the_write() -> None:
-    """A duplicate in the same batch is one too."""
-    store = Store.create(IN_MEMORY)
-    record = InboxRecord("client001", MID, None, 0, bytes(32), 1000)
-    with store.transaction() as unit:
-        unit.mail.add_received(record)
-        before = unit.mail.received("client001", MID)
-        unit.mail.write()
-    with store.transaction() as unit:
-        after = unit.mail.received("client001", MID)
-
-    assert before == after == record
-
-
-def test_a_timer_is_replaced_by_its_name() -> None:
-    """And forgotten alone or with its machine."""
-    store = Store.create(IN_MEMORY)
-    with store.transaction() as unit:
-        for due, name in ((5, "a"), (7, "a"), (6, "b")):
-            unit.mail.set_timer(TimerRecord("job", b"j", name, due))
-        due_timers = unit.mail.due_timers(7, 10)
-        unit.mail.cancel_timer("job", b"j", "a")
-        left = unit.mail.due_timers(7, 10)
-        unit.mail.cancel_timers("job", b"j")
-        none = unit.mail.due_timers(7, 10)
-
-    assert [(timer.name, timer.due) for timer in due_timers] == [("b", 6), ("a", 7)]
-    assert [timer.name for timer in left] == ["b"]
-    assert none == []
+    assert set(tables) == set(schema.metadata.tables)
+    return tables
 
 
 def test_a_state_survives_its_bytes() -> None:

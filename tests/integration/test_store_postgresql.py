@@ -1,0 +1,204 @@
+"""The store in a real PostgreSQL: the same contract as in a file, and more."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from manager.cli.main import PROGRAM, manager
+from manager.realm.founding import init_realm
+from manager.store.postgresql import PostgresDatabase, parse_url
+from manager.store.store import Place, Store
+from shared.cli import ExitCode, run
+from shared.errors import StoreError, StoreUnreachableError
+from shared.messages import JobStart
+from tests.manager_realm import REALM, START, stream
+from tests.postgres import PostgresCluster
+from tests.store_contract import StoreContract
+from tests.unit.manager.realm.test_keys import CHEAP
+from tests.unit.manager.service.test_loop import _accept, _realm
+
+pytestmark = pytest.mark.slow
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def database(postgres: PostgresCluster) -> PostgresDatabase:
+    """A database without tables."""
+    return postgres.new_database()
+
+
+@pytest.fixture
+def store(database: PostgresDatabase) -> Iterator[Store]:
+    """A new store."""
+    store = Store.create(database)
+    yield store
+    store.close()
+
+
+class TestPostgresql(StoreContract):
+    """The contract, in a database."""
+
+    @pytest.fixture
+    def place(self, database: PostgresDatabase) -> Place:
+        """A database without tables."""
+        return database
+
+
+def test_a_transaction_that_stands_still_keeps_nobody_waiting(
+    database: PostgresDatabase, store: Store
+) -> None:
+    """Its process was stopped: the database ends it, and it changes nothing."""
+    begun, over = threading.Event(), threading.Event()
+    failures: list[StoreError] = []
+
+    def stand_still() -> None:
+        other = Store.open(database)
+        try:
+            with other.transaction() as unit:
+                unit.people.take_number("x")
+                begun.set()
+                over.wait()
+        except StoreError as error:
+            failures.append(error)
+        other.close()
+
+    standing = threading.Thread(target=stand_still)
+    standing.start()
+    begun.wait()
+    with store.transaction() as unit:
+        number = unit.people.take_number("x")
+    over.set()
+    standing.join()
+
+    assert number == 1
+    assert len(failures) == 1
+
+
+def test_a_connection_that_breaks_costs_one_transaction(
+    postgres: PostgresCluster, database: PostgresDatabase, store: Store
+) -> None:
+    """The next one has a new connection."""
+    with store.transaction() as unit:
+        unit.people.take_number("x")
+    postgres.execute(
+        "postgres",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        f" WHERE datname = '{database.url.database}'",
+    )
+    with pytest.raises(StoreUnreachableError), store.transaction():
+        pass
+    with store.transaction() as unit:
+        number = unit.people.next_number("x")
+
+    assert number == 2
+
+
+def test_a_job_survives_a_crash_of_the_manager(database: PostgresDatabase) -> None:
+    """The history that the manager goes through on SQLite, in a database."""
+
+    async def history() -> list[int]:
+        realm, parties = await _realm(database)
+        parties[3].send(parties[3].job_request())
+        await realm.settle()
+        await realm.crash()
+        await _accept(parties)
+        realm.broker.settle()
+        realm.service.handle(await realm.transport.deliveries(64))
+        await realm.crash()
+        await realm.settle()
+        started = [
+            len({m.pack() for m in party.read() if isinstance(m, JobStart)})
+            for party in parties
+        ]
+        realm.store.close()
+        return started
+
+    assert asyncio.run(history()) == [1, 1, 1, 1]
+
+
+@pytest.fixture
+def settings(
+    postgres: PostgresCluster, database: PostgresDatabase, tmp_path: Path
+) -> str:
+    """Settings of a manager in this database; its password is in a file."""
+    word = tmp_path / "store.password"
+    word.touch(mode=0o600)
+    word.write_text(f"{postgres.password}\n")
+    url = f"postgresql://mpc@127.0.0.1:{postgres.port}/{database.url.database}"
+    return f'store_url = "{url}"\nstore_password_file = "{word}"\n'
+
+
+@pytest.fixture
+def command(settings: str, database: PostgresDatabase, tmp_path: Path) -> Command:
+    """Run a command in a home with a realm."""
+    home = tmp_path / "home"
+    init_realm(home, database, REALM, b"pw", START, stream("init"), CHEAP)
+    (home / "manager.toml").write_text(f'realm = "{REALM}"\n{settings}')
+
+    def call(*arguments: str) -> int:
+        return run(manager, PROGRAM, ["--home", str(home), *arguments])
+
+    return call
+
+
+def test_a_realm_is_made_in_a_database(
+    settings: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And its commands find it there; nothing of it is in the home."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "manager.toml").write_text(settings)
+    (tmp_path / "root.password").write_text("secret\n")
+    password = str(tmp_path / "root.password")
+
+    def command(*arguments: str) -> int:
+        return run(manager, PROGRAM, ["--home", str(home), *arguments])
+
+    made = command("init", "--realm", "demo", "--root-password-file", password)
+    capsys.readouterr()
+    codes = [command(name, "list", "--json") for name in ("token", "jobs")]
+
+    assert [made, *codes] == [ExitCode.DONE] * 3
+    assert not (home / "manager.db").exists()
+    assert capsys.readouterr().out == "[]\n[]\n"
+
+
+def test_a_wrong_password_is_said_to_be_one_and_not_shown(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the server says is repeated, in one line."""
+    (tmp_path / "store.password").write_text("not-this-one\n")
+    code = command("jobs", "list")
+    said = capsys.readouterr().err
+
+    assert code == ExitCode.UNREACHABLE
+    assert "password authentication failed" in said
+    assert "not-this-one" not in said
+
+
+def test_a_password_file_that_is_not_usable_is_refused(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It holds one line that its owner alone may read."""
+    word = tmp_path / "store.password"
+    codes = []
+    for content, mode in (("", 0o600), ("a\nb\n", 0o600), ("a\n", 0o644)):
+        word.write_text(content)
+        word.chmod(mode)
+        codes.append(command("jobs", "list"))
+    said = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+
+    assert codes == [ExitCode.CONFIGURATION] * 3
+    assert ["one line" in line for line in said] == [True, True, False]
+    assert "others may read" in said[2]
+
+
+def test_a_database_that_does_not_run_is_unreachable() -> None:
+    """A command ends soon and says where it looked."""
+    nowhere = parse_url("postgresql://mpc@127.0.0.1:1/realm", "secret")
+    with pytest.raises(StoreUnreachableError, match=r"127\.0\.0\.1:1/realm"):
+        Store.open(nowhere)
