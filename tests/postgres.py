@@ -72,6 +72,10 @@ class PostgresCluster:
         )
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(_SETTINGS.format(port=self.port, folder=self.folder))
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Start a cluster that was made and does not run."""
         log = str(self.folder / "log")
         self._run("pg_ctl", "-D", str(self._data), "-l", log, "-w", "start")
 

@@ -7,6 +7,7 @@ nobody is let in before its limits stand.
 """
 
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +36,9 @@ from shared.topology import (
     participant_permissions,
 )
 
+PATIENCE = timedelta(seconds=10)
+"""The broker takes up to five seconds until it knows a connection by its name."""
+_LOOK = timedelta(milliseconds=200)
 _QUEUE_COLUMNS = "name,messages_ready,messages_unacknowledged,consumers,state"
 
 
@@ -185,6 +189,39 @@ class BrokerAdmin:
         """
         self._api.delete("users", principal)
         self._api.delete("queues", self._vhost, inbox(principal, role).name)
+
+    def disconnect(self, user: str, patience: timedelta = PATIENCE) -> None:
+        """Close the connections that a user has to the vhost, those of now.
+
+        What they have not acknowledged goes back to its queue. A connection that was
+        made a moment ago cannot be closed yet: it is tried again.
+
+        Raises:
+            TransportError: the broker is not there, refuses, or one stays open.
+        """
+        deadline = time.monotonic() + patience.total_seconds()
+        left = self._connections(user)
+        while left:
+            for name in left:
+                self._api.delete("connections", name)
+            left &= self._connections(user)
+            if left and time.monotonic() > deadline:
+                raise TransportError(
+                    f"{len(left)} connections of {user!r} cannot be closed",
+                    "close them in the management UI",
+                )
+            if left:
+                time.sleep(_LOOK.total_seconds())
+
+    def _connections(self, user: str) -> frozenset[str]:
+        answer = self._api.get("connections", "username", user)
+        if not isinstance(answer, list):
+            raise TransportError("the broker's list of connections is not a list")
+        return frozenset(
+            _text(entry, "name")
+            for entry in answer
+            if _text(entry, "vhost") == self._vhost
+        )
 
     def queue_counts(self) -> list[QueueCount]:
         """Return what waits in every queue of the realm, by name.

@@ -22,6 +22,7 @@ PROGRAM = "mpc-manager"
 COMMANDS = {
     "init": "manager.cli.realm:init",
     "run": "manager.cli.realm:run_manager",
+    "status": "manager.cli.status:status",
     "broker": "manager.cli.broker:broker",
     "token": "manager.cli.tokens:token",
     "participants": "manager.cli.participants:participants",

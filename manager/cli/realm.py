@@ -4,6 +4,8 @@ import os
 import secrets
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -87,11 +89,12 @@ def init(
 def run_manager(settings: ManagerSettings) -> int | None:
     """Manage the realm until Ctrl-C or SIGTERM.
 
-    The broker must run: this starts nothing else.
+    The broker must run: this starts nothing else. Of several managers with one
+    PostgreSQL store one is active; the others wait and take over when it is gone.
     """
     keys = open_keys(settings)
     try:
-        with locked(settings.home / LOCK_FILE):
+        with locked(settings.home / LOCK_FILE), _store_to_itself(settings):
             store = open_store(settings, upgrade=True)
             try:
                 if not belongs_to(keys, descriptor_of(store)):
@@ -106,6 +109,17 @@ def run_manager(settings: ManagerSettings) -> int | None:
         print_error("mpc-manager", str(error), error.hint)
         return ExitCode.NOT_READY
     return None
+
+
+@contextmanager
+def _store_to_itself(settings: ManagerSettings) -> Iterator[None]:
+    """Keep a second home from a SQLite file: managers share a database alone."""
+    place = store_place(settings)
+    if not isinstance(place, Path) or place.parent == settings.home:
+        yield
+        return
+    with locked(place.with_name(f"{place.name}.lock"), f"with the store {place}"):
+        yield
 
 
 def _password(file: Path | None, descriptor: int | None) -> bytes:

@@ -95,21 +95,46 @@ def write_secret(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, where: str = "in this home") -> Iterator[None]:
     """Hold a lock file; only one process can.
+
+    Args:
+        path: of the file, which is made if it is not there.
+        where: another manager runs, if one does.
 
     Raises:
         HomeBusyError: another process holds it.
+        ConfigError: the file cannot be made.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot lock {path}: {error.strerror}", "see that its folder is yours"
+        ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise HomeBusyError(
-                "a manager runs already in this home",
+                f"a manager runs already {where}",
                 "stop it first, or name another home with --home",
             ) from error
         yield
     finally:
         os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether a process holds a lock file."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False

@@ -16,11 +16,13 @@ from manager.service.job_desk import JOB_TIMERS, JobDesk
 from manager.service.postman import Postman
 from manager.service.work import Office, Work
 from manager.store.records import CommandKind, SessionStanding, TimerRecord
-from manager.store.store import Store
+from manager.store.store import Store, Unit
 from shared.messages import JobStage
 from shared.names import JobId, Principal, TokenId
 from shared.protocol.machine import TimerFired
 
+SESSION_SLOT: Final = "session_slot"
+"""The store's fact that says under which session key everything is wrapped."""
 SUPERSEDED_KEPT: Final = timedelta(seconds=60)
 MAX_TIMERS: Final = 200
 """Most timers that one transaction fires."""
@@ -156,6 +158,20 @@ class Housekeeper:
                 self._desk.presence_event(work, presence.principal, event)
 
 
+def slot_in_use(unit: Unit) -> int | None:
+    """Return the slot under whose key everything is wrapped, once it has turned."""
+    found = unit.journal.fact(SESSION_SLOT)
+    return None if found is None else int(found)
+
+
+def follow_session_key(keys: ManagerKeys, slot: int) -> ManagerKeys:
+    """Return the keys as the manager has them that turned the session key to a slot.
+
+    Nothing is wrapped under an older one any more.
+    """
+    return keys.advanced(slot).without_old() if slot > keys.slot else keys
+
+
 def turn_session_key(
     office: Office,
     store: Store,
@@ -168,6 +184,7 @@ def turn_session_key(
     so a crash at any point loses no session.
     """
     slot = slot_of(now_ms)
+    # Another manager, whose clock is ahead, may have turned it already: never back.
     if slot > office.keys.slot:
         office.keys = office.keys.advanced(slot)
         save(office.keys)
@@ -196,3 +213,4 @@ def _rewrap(office: Office, store: Store) -> None:
             wrapped = keys.wrap_ticket_key(name, key, office.entropy(_NONCE_BYTES))
             rewrapped.append(replace(kept, slot=keys.slot, wrapped=wrapped))
         unit.jobs.save_ticket_keys(rewrapped)
+        unit.journal.set_fact(SESSION_SLOT, str(keys.slot).encode())

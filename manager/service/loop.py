@@ -18,7 +18,13 @@ from manager.realm.keys import ManagerKeys
 from manager.service.budget import Budget
 from manager.service.dispatch import Dispatcher, Outcome
 from manager.service.entrance import Entrance
-from manager.service.housekeeping import Housekeeper, Rounds, turn_session_key
+from manager.service.housekeeping import (
+    Housekeeper,
+    Rounds,
+    follow_session_key,
+    slot_in_use,
+    turn_session_key,
+)
 from manager.service.job_desk import JobDesk
 from manager.service.outbox import Outbox
 from manager.service.postman import Postman
@@ -270,6 +276,9 @@ class Service:
     def _load(self) -> None:
         now = self._now_ms()
         with self._store.transaction() as unit:
+            slot = slot_in_use(unit)
+            if slot is not None:
+                self._office.keys = follow_session_key(self._office.keys, slot)
             self._office.memory.load(unit, self._office.keys)
         # Nobody could be heard while this process was not there.
         for presence in list(self._office.memory.presences.values()):

@@ -2,24 +2,29 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
+import socket
 from datetime import timedelta
 
 import uvloop
 
 from manager.broker.access import BrokerAccess
+from manager.broker.admin import BrokerAdmin
 from manager.config import ManagerSettings
 from manager.protocol.job_state import JobSettings
 from manager.realm.founding import KEY_FILE
 from manager.realm.keys import ManagerKeys, save_keys
-from manager.service.housekeeping import Rounds
+from manager.service.housekeeping import Rounds, follow_session_key
 from manager.service.loop import Service, ServiceSettings
+from manager.service.turns import Means, Turns
 from manager.store.store import Store
 from shared.clock import SystemClock
 from shared.collector import spare_what_is_loaded
 from shared.crypto.derivation import fingerprint_text
 from shared.transport.amqp import AmqpTransport
+from shared.transport.base import Transport
 
 CONNECTION_NAME = "mpc-manager"
 PUBLISH_TIMEOUT = timedelta(seconds=2)
@@ -31,42 +36,92 @@ _log = logging.getLogger(__name__)
 def run_service(
     settings: ManagerSettings, access: BrokerAccess, store: Store, keys: ManagerKeys
 ) -> None:
-    """Manage the realm until SIGTERM or SIGINT.
+    """Manage the realm until SIGTERM or SIGINT, or wait for the turn to do so.
 
     Raises:
+        ConfigError: a later release has changed the store.
         TransportError: the broker is not there, or lost for good.
         StoreError: the store does not answer.
     """
-    uvloop.run(_serve(settings, access, store, keys))
-
-
-async def _serve(
-    settings: ManagerSettings, access: BrokerAccess, store: Store, keys: ManagerKeys
-) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    credential = access.credentials.manager
-    transport = AmqpTransport(
-        access.amqp_url,
-        credential.user,
-        credential.password,
-        access.vhost,
-        CONNECTION_NAME,
-        prefetch=settings.prefetch_count,
-        publish_timeout=PUBLISH_TIMEOUT,
-        ssl_context=access.tls(),
-    )
-    path = settings.home / KEY_FILE
     with access.admin() as admin:
-        service = Service(
+        process = _Process(settings, access, admin, store, keys)
+        uvloop.run(process.run())
+    _log.info("manager stopped")
+
+
+class _Process:
+    """A manager's process, and what it makes its services of."""
+
+    def __init__(
+        self,
+        settings: ManagerSettings,
+        access: BrokerAccess,
+        admin: BrokerAdmin,
+        store: Store,
+        keys: ManagerKeys,
+    ) -> None:
+        self._settings = settings
+        self._access = access
+        self._admin = admin
+        self._store = store
+        self._keys = keys
+        self._key_file = settings.home / KEY_FILE
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+
+    async def run(self) -> None:
+        """Manage, alone or in turns with others."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        _log.info(
+            "manager starts",
+            extra={
+                "realm": self._keys.realm,
+                "fingerprint": fingerprint_text(self._keys.fingerprint),
+                "broker": self._access.amqp_url,
+            },
+        )
+        if self._store.is_shared:
+            means = Means(self._transport, self._service, self._cut_off, self._follow)
+            await Turns(self._store, self._name, means).run(stop)
+        else:
+            await self._manage(stop)
+
+    async def _manage(self, stop: asyncio.Event) -> None:
+        transport = self._transport()
+        await transport.connect()
+        try:
+            service = self._service(self._store, transport)
+            await service.start()
+            spare_what_is_loaded()
+            _log.info("manager ready")
+            await service.run(stop)
+        finally:
+            await transport.close()
+
+    def _transport(self) -> Transport:
+        credential = self._access.credentials.manager
+        return AmqpTransport(
+            self._access.amqp_url,
+            credential.user,
+            credential.password,
+            self._access.vhost,
+            f"{CONNECTION_NAME} {self._name}",
+            prefetch=self._settings.prefetch_count,
+            publish_timeout=PUBLISH_TIMEOUT,
+            ssl_context=self._access.tls(),
+        )
+
+    def _service(self, store: Store, transport: Transport) -> Service:
+        settings, keys = self._settings, self._keys
+        return Service(
             store,
             transport,
             SystemClock(),
             keys,
-            lambda changed: save_keys(path, changed, secrets.token_bytes),
-            admin,
+            self._save,
+            self._admin,
             secrets.token_bytes,
             ServiceSettings(
                 jobs=JobSettings(
@@ -80,19 +135,15 @@ async def _serve(
                 bytes_per_second=settings.bytes_per_second,
             ),
         )
-        await transport.connect()
-        try:
-            await service.start()
-            spare_what_is_loaded()
-            _log.info(
-                "manager ready",
-                extra={
-                    "realm": keys.realm,
-                    "fingerprint": fingerprint_text(keys.fingerprint),
-                    "broker": access.amqp_url,
-                },
-            )
-            await service.run(stop)
-        finally:
-            await transport.close()
-    _log.info("manager stopped")
+
+    def _save(self, keys: ManagerKeys) -> None:
+        save_keys(self._key_file, keys, secrets.token_bytes)
+        self._keys = keys
+
+    def _follow(self, slot: int) -> None:
+        keys = follow_session_key(self._keys, slot)
+        if keys is not self._keys:
+            self._save(keys)
+
+    def _cut_off(self) -> None:
+        self._admin.disconnect(self._access.credentials.manager.user)

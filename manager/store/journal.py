@@ -36,6 +36,15 @@ class Journal:
         ).scalar_one_or_none()
         return found
 
+    def version(self) -> int | None:
+        """Return which schema the store has, ``None`` if it does not say."""
+        found = self.fact(schema.VERSION_KEY)
+        return int(found) if found is not None and found.isdigit() else None
+
+    def set_version(self, version: int) -> None:
+        """Note which schema the store has."""
+        self.set_fact(schema.VERSION_KEY, str(version).encode())
+
     def add_audit(self, record: AuditRecord) -> None:
         """Add a line to the audit trail."""
         self._connection.execute(_ADD_AUDIT, asdict(record))

@@ -36,13 +36,7 @@ def version_of(connection: Connection) -> int | None:
     """Return which schema a store has, ``None`` if there is no store."""
     if not inspect(connection).has_table(schema.meta.name):
         return None
-    found = Journal(connection).fact(schema.VERSION_KEY)
-    return int(found) if found is not None and found.isdigit() else None
-
-
-def set_version(connection: Connection, version: int) -> None:
-    """Note which schema a store has."""
-    Journal(connection).set_fact(schema.VERSION_KEY, str(version).encode())
+    return Journal(connection).version()
 
 
 def upgrade(connection: Connection) -> None:
@@ -61,7 +55,7 @@ def upgrade(connection: Connection) -> None:
             connection.exec_driver_sql(statement)
         version += 1
     check_version(version)
-    set_version(connection, version)
+    Journal(connection).set_version(version)
     leases = Leases(connection)
     leases.put(withdrawn(leases.get()))
 

@@ -80,7 +80,7 @@ class Store:
             if inspect(connection).get_table_names():
                 raise ConfigError(f"there is a store at {place} already")
             schema.metadata.create_all(connection)
-            migrations.set_version(connection, schema.SCHEMA_VERSION)
+            Journal(connection).set_version(schema.SCHEMA_VERSION)
             connection.execute(insert(schema.lease), NO_LEASE)
         if isinstance(place, Path):
             place.chmod(0o600)
@@ -122,6 +122,11 @@ class Store:
                     lock(connection)
                 migrations.upgrade(connection)
         return store
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return self._place
 
     @property
     def is_shared(self) -> bool:

@@ -265,6 +265,35 @@ def test_a_removed_participant_is_out_at_once(
     assert inbox(CLIENT, Role.CLIENT).name not in left
 
 
+def test_a_managers_connections_are_closed_and_nobody_elses(
+    admin: BrokerAdmin, broker: BrokerAccess, connect: Open
+) -> None:
+    """One made a moment ago too; what it took and did not acknowledge comes again."""
+    manager = broker.credentials.manager
+    admin.create_participant(CLIENT, Role.CLIENT, password_hash(PASSWORD))
+    below = connect(CLIENT, PASSWORD)
+    former = connect(manager.user, manager.password)
+    publish(below, MANAGER_EXCHANGE, f"jobs.{CLIENT}", CLIENT)
+    method, _, _ = next(former.consume(QUEUE_JOBS, inactivity_timeout=10))
+    other = replace(broker, vhost=type(broker.vhost)("other"))
+    with other.admin() as elsewhere:
+        elsewhere.apply()
+        elsewhere.disconnect(manager.user)
+    former.connection.process_data_events(0)
+    is_open = former.is_open
+    admin.disconnect(manager.user)
+    admin.disconnect(manager.user)
+    with pytest.raises(AMQPError):
+        former.connection.process_data_events(10)
+    again = take(connect(manager.user, manager.password), QUEUE_JOBS)
+    below.connection.process_data_events(0)
+    admin.delete_participant(CLIENT, Role.CLIENT)
+
+    assert method is not None
+    assert is_open
+    assert again == b"body"
+
+
 def test_everything_may_be_made_and_removed_twice(
     admin: BrokerAdmin, broker: BrokerAccess
 ) -> None:

@@ -40,7 +40,12 @@ async def _realm(path: Place = ":memory:") -> tuple[ManagerRealm, list[RawParty]
     """Return a realm with two servers, one source and one consumer, all online."""
     realm = ManagerRealm(path)
     await realm.start()
-    return realm, [
+    return realm, await _join_all(realm)
+
+
+async def _join_all(realm: ManagerRealm) -> list[RawParty]:
+    """Bring two servers, one source and one consumer online."""
+    return [
         await realm.join("s1", Role.MPCS),
         await realm.join("s2", Role.MPCS),
         await realm.join("source", Role.CLIENT, Io.INPUT, VISITS),

@@ -1,0 +1,231 @@
+"""Two managers on one store: what the former one can still do, and what it cannot."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+
+import pytest
+
+from manager.protocol.lease import Lease, released
+from manager.realm.keys import SLOT
+from manager.service.housekeeping import slot_in_use
+from manager.service.loop import Service
+from manager.service.turns import Means, Turns
+from manager.store.schema import SCHEMA_VERSION
+from manager.store.sqlite import IN_MEMORY
+from manager.store.store import LeaseLostError, Store
+from shared import topology
+from shared.errors import ConfigError
+from shared.messages import JobClosed, JobStart, Status
+from shared.transport.memory import MemoryTransport
+from tests.manager_realm import ManagerRealm, RawParty
+from tests.store_contract import hold
+from tests.unit.manager.service.test_loop import VISITS, _accept, _join_all
+
+
+def run(coroutine: Coroutine[object, object, None]) -> None:
+    """Run a history to its end."""
+    asyncio.run(coroutine)
+
+
+class SharedRealm(ManagerRealm):
+    """A realm whose manager holds a lease; ``shared`` is the store without one."""
+
+    def __post_init__(self) -> None:  # noqa: D105 - makes the rest
+        super().__post_init__()
+        self.shared = self.store
+        self.store = self.shared.fenced(hold(self.shared, "first").epoch)
+        self.service = self._new_service()
+
+    async def take_over(
+        self, *, with_a_copy: bool = False, cuts_off: bool = True
+    ) -> Service:
+        """Let another manager take over; return the former one, which still runs.
+
+        Args:
+            with_a_copy: its key file is as it was when the realm was made.
+            cuts_off: the former one loses its connection to the broker.
+        """
+        former = self.service
+        if cuts_off:
+            self.transport.crash()
+        with self.shared.transaction() as unit:
+            unit.leases.put(Lease(unit.leases.get().epoch + 1, "second"))
+            epoch = unit.leases.get().epoch
+        if with_a_copy:
+            self.saved.clear()
+        self.store = self.shared.fenced(epoch)
+        self.transport = MemoryTransport(self.broker, topology.MANAGER_USER)
+        self.service = self._new_service()
+        await self.start()
+        return former
+
+
+async def _begin() -> tuple[SharedRealm, list[RawParty]]:
+    realm = SharedRealm()
+    await realm.start()
+    return realm, await _join_all(realm)
+
+
+def _starts(parties: list[RawParty]) -> list[int]:
+    """Return how many different starts each party was told."""
+    return [
+        len({m.pack() for m in party.read() if isinstance(m, JobStart)})
+        for party in parties
+    ]
+
+
+def test_what_a_former_manager_had_in_hand_the_next_one_does() -> None:
+    """It stood still with deliveries in its memory; it commits nothing of them."""
+
+    async def history() -> None:
+        realm, parties = await _begin()
+        parties[3].send(parties[3].job_request())
+        await realm.settle()
+        await _accept(parties)
+        realm.broker.settle()
+        in_hand = await realm.transport.deliveries(64)
+        former = await realm.take_over()
+        sent = len(realm.broker.seen)
+        with pytest.raises(LeaseLostError):
+            former.handle(in_hand)
+
+        assert len(in_hand) == len(parties)
+        assert len(realm.broker.seen) == sent
+        await realm.settle()
+        assert _starts(parties) == [1, 1, 1, 1]
+
+    run(history())
+
+
+def test_what_a_former_manager_committed_goes_out_with_the_same_bytes() -> None:
+    """From the next one at once, and once more from itself when it goes on."""
+
+    async def history() -> None:
+        realm, parties = await _begin()
+        parties[3].send(parties[3].job_request())
+        await realm.settle()
+        await _accept(parties)
+        realm.broker.settle()
+        realm.service.handle(await realm.transport.deliveries(64))
+        former = await realm.take_over(cuts_off=False)
+        await former._outbox.publish(realm.clock.ms)
+        bodies = [m.body for m in realm.broker.seen if m.type == "job.start"]
+        with pytest.raises(LeaseLostError):
+            await former.tick()
+
+        assert len(bodies) == 2 * len(parties)
+        assert len(set(bodies)) == len(parties)
+        await realm.settle()
+        assert _starts(parties) == [1, 1, 1, 1]
+
+    run(history())
+
+
+def test_a_former_manager_fires_no_timer_and_obeys_no_command() -> None:
+    """What is due and what was asked for is the next one's."""
+
+    async def history() -> None:
+        realm, parties = await _begin()
+        parties[3].send(parties[3].job_request())
+        await realm.settle()
+        former = await realm.take_over()
+        realm.clock.move(600)
+        with pytest.raises(LeaseLostError):
+            await former.tick()
+        await realm.pass_time(0)
+        closed = [m for m in parties[3].read() if isinstance(m, JobClosed)]
+
+        assert len(closed) == 1
+
+    run(history())
+
+
+@pytest.mark.parametrize("behind", [timedelta(0), timedelta(seconds=50)])
+def test_a_copy_of_the_key_file_follows_the_session_key(behind: timedelta) -> None:
+    """The key turned after the copy was made; the next clock may even be behind."""
+
+    async def history() -> None:
+        realm, parties = await _begin()
+        begin = realm.keys.slot
+        realm.clock.move((SLOT / 2).total_seconds())
+        for party in parties:
+            datasets = VISITS if party is parties[2] else None
+            party.send(Status(slots_free=2, slots=2, load=0, datasets=datasets))
+        await realm.settle()
+        await realm.service.tick()
+        realm.clock.move(-behind.total_seconds())
+        await realm.take_over(with_a_copy=True)
+        with realm.store.transaction() as unit:
+            slot = slot_in_use(unit)
+        kept = realm.service._office.keys
+        parties[3].send(parties[3].job_request())
+        await realm.settle()
+        await _accept(parties)
+        await realm.settle()
+
+        assert slot == begin + 1
+        assert [number for number, _ in kept.session_keys] == [slot]
+        assert _starts(parties) == [1, 1, 1, 1]
+
+    run(history())
+
+
+def _turns(store: Store, name: str, followed: list[int] | None = None) -> Turns:
+    """Return a manager that only looks and takes."""
+
+    def never() -> None:
+        raise AssertionError("it has not begun")
+
+    follow = ([] if followed is None else followed).append
+    return Turns(
+        store,
+        name,
+        Means(never, lambda _store, _way: never(), never, follow),  # type: ignore[arg-type,return-value]  # they are never called
+    )
+
+
+def test_one_of_two_managers_takes_the_lease() -> None:
+    """The other one when it is released; every turn is an epoch of its own."""
+    store = Store.create(IN_MEMORY)
+    first, second = _turns(store, "a"), _turns(store, "b")
+    held = first.take()
+    refused = second.take()
+    with store.transaction() as unit:
+        lease = unit.leases.get()
+        unit.leases.put(released(lease))
+    then = second.take()
+    with store.transaction() as unit:
+        after = unit.leases.get()
+
+    assert held is not None
+    assert refused is None
+    assert then is not None
+    assert (lease.epoch, lease.holder) == (1, "a")
+    assert (after.epoch, after.holder) == (2, "b")
+    with pytest.raises(LeaseLostError), held.transaction():
+        pass
+
+
+def test_a_waiting_manager_follows_the_session_key() -> None:
+    """Its copy of an older key is erased soon after the active one erased it."""
+    store = Store.create(IN_MEMORY)
+    _turns(store, "a").take()
+    followed: list[int] = []
+    waiting = _turns(store, "b", followed)
+    waiting.take()
+    with store.transaction() as unit:
+        unit.journal.set_fact("session_slot", b"77")
+    waiting.take()
+
+    assert followed == [77]
+
+
+def test_a_manager_of_an_earlier_release_does_not_wait_for_its_turn() -> None:
+    """It says at once that a later release has changed the store."""
+    store = Store.create(IN_MEMORY)
+    _turns(store, "a").take()
+    with store.transaction() as unit:
+        unit.journal.set_version(SCHEMA_VERSION + 1)
+    with pytest.raises(ConfigError, match="schema"):
+        _turns(store, "b").take()
