@@ -23,7 +23,9 @@ from manager.store.records import (
     TicketKey,
     TimerRecord,
 )
+from manager.store.sqlite import Synchronous
 from manager.store.store import LeaseLostError, Place, Store
+from manager.store.store import _engine_of as engine_of
 from shared.errors import ConfigError
 from shared.names import JobId, MessageId, Principal, Role, SessionId, TokenId
 from shared.protocol.window import Window
@@ -111,6 +113,15 @@ class StoreContract:
         stores.create().close()
         with pytest.raises(ConfigError, match="already"):
             stores.create()
+
+    def test_no_store_is_made_among_other_tables(self, place: Place) -> None:
+        """They are somebody else's."""
+        engine = engine_of(place, Synchronous.FULL)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE other (x INTEGER)")
+        engine.dispose()
+        with pytest.raises(ConfigError, match="something else"):
+            Store.create(place)
 
     def test_a_store_that_is_not_there_is_not_made_by_the_way(
         self, stores: Stores

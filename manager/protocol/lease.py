@@ -10,7 +10,10 @@ from datetime import timedelta
 from typing import Final
 
 LIFE: Final = timedelta(seconds=3)
-"""How long the lease of a manager lasts that no longer renews it."""
+"""How long the lease of a manager lasts that no longer renews it.
+
+The same for all managers of a realm: another value is a new schema version.
+"""
 _LIFE_MS: Final = LIFE // timedelta(milliseconds=1)
 
 

@@ -77,8 +77,17 @@ class Store:
         """
         store = cls(place, _engine_of(place, synchronous))
         with store._opening(), store._engine.begin() as connection:
-            if inspect(connection).get_table_names():
-                raise ConfigError(f"there is a store at {place} already")
+            found = inspect(connection).get_table_names()
+            if schema.meta.name in found:
+                raise ConfigError(
+                    f"there is a store at {place} already",
+                    "a further manager of its realm takes a copy of manager.key",
+                )
+            if found:
+                raise ConfigError(
+                    f"{place} holds the tables of something else",
+                    "name an empty database in store_url",
+                )
             schema.metadata.create_all(connection)
             Journal(connection).set_version(schema.SCHEMA_VERSION)
             connection.execute(insert(schema.lease), NO_LEASE)

@@ -213,6 +213,7 @@ def test_a_manager_that_stood_still_does_nothing_when_it_goes_on(
     until(lambda: live.waits(name, epoch + 1), f"{name} waits")
     after = live.mean(ANALYST, *TWO)
     status = json.loads(live.manager("status", "--json"))
+    told = live.manager("status")
     pid = live.pid(other)
     live.kill(other)
     again = live.taken_over_from(other, epoch + 1)
@@ -222,6 +223,7 @@ def test_a_manager_that_stood_still_does_nothing_when_it_goes_on(
     assert status["active"]
     assert status["epoch"] == epoch + 1
     assert status["holder"].endswith(f":{pid}")
+    assert f"{status['holder']}, epoch {epoch + 1}" in told
     assert again == name
 
 

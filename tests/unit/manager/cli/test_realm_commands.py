@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from manager.cli.main import PROGRAM, manager
-from manager.realm.founding import KEY_FILE, init_realm
+from manager.realm.founding import KEY_FILE, LOCK_FILE, init_realm
+from manager.realm.private_files import locked
 from manager.store.records import CommandKind
 from manager.store.store import Store
 from shared.cli import ExitCode, run
@@ -113,6 +114,43 @@ def test_run_alone_brings_a_store_of_an_earlier_release_up_to_date(
         ExitCode.DONE,
     )
     assert "mpc-manager run" in said
+
+
+def test_status_says_whether_the_manager_of_this_home_runs(
+    home: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a store of its own it has no lease and no epoch."""
+    stopped = command("status", "--json")
+    with locked(home / LOCK_FILE):
+        running = command("status", "--json")
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = command("status")
+
+    assert (stopped, running, told) == (
+        ExitCode.NOT_READY,
+        ExitCode.DONE,
+        ExitCode.NOT_READY,
+    )
+    assert [entry["active"] for entry in shown] == [False, True]
+    assert shown[0]["epoch"] is None
+    assert shown[0]["store"] == str(home / "manager.db")
+    assert "none is active" in capsys.readouterr().out
+
+
+def test_a_second_home_does_not_share_a_file(
+    home: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two managers would write into it: only a database can be shared."""
+    place = home.parent / "elsewhere.db"
+    (home / "manager.db").rename(place)
+    with (home / "manager.toml").open("a") as settings:
+        settings.write(f'store_url = "sqlite:///{place}"\n')
+    alone = command("run")
+    with locked(place.with_name("elsewhere.db.lock")):
+        second = command("run")
+
+    assert (alone, second) == (ExitCode.UNREACHABLE, ExitCode.NOT_READY)
+    assert f"with the store {place}" in capsys.readouterr().err
 
 
 def test_an_empty_realm_lists_nothing(

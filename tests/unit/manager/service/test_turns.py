@@ -15,8 +15,9 @@ from manager.store.schema import SCHEMA_VERSION
 from manager.store.sqlite import IN_MEMORY
 from manager.store.store import LeaseLostError, Store
 from shared import topology
-from shared.errors import ConfigError
+from shared.errors import ConfigError, TransportError
 from shared.messages import JobClosed, JobStart, Status
+from shared.transport.base import Transport
 from shared.transport.memory import MemoryTransport
 from tests.manager_realm import ManagerRealm, RawParty
 from tests.store_contract import hold
@@ -229,3 +230,49 @@ def test_a_manager_of_an_earlier_release_does_not_wait_for_its_turn() -> None:
         unit.journal.set_version(SCHEMA_VERSION + 1)
     with pytest.raises(ConfigError, match="schema"):
         _turns(store, "b").take()
+
+
+def test_a_management_api_that_is_away_does_not_stop_a_takeover(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A manager that was killed has no connection to cut; the lease is given back."""
+
+    async def history() -> None:
+        realm, _ = await _begin()
+        with realm.shared.transaction() as unit:
+            unit.leases.put(released(unit.leases.get()))
+        realm.transport.crash()
+
+        def service(store: Store, transport: Transport) -> Service:
+            assert isinstance(transport, MemoryTransport)
+            realm.store, realm.transport = store, transport
+            return realm._new_service()
+
+        def away() -> None:
+            raise TransportError("nobody answers")
+
+        turns = Turns(
+            realm.shared,
+            "second",
+            Means(
+                lambda: MemoryTransport(realm.broker, topology.MANAGER_USER),
+                service,
+                away,
+                lambda _: None,
+            ),
+        )
+        store, stop = turns.take(), asyncio.Event()
+        stop.set()
+        assert store is not None
+        await turns._hold(store, stop)
+        with realm.shared.transaction() as unit:
+            lease = unit.leases.get()
+
+        assert (lease.epoch, lease.holder, lease.expires) == (2, "second", 0)
+
+    with caplog.at_level("INFO"):
+        run(history())
+    events = [record.message for record in caplog.records]
+
+    assert events.count("former manager not cut off") == 1
+    assert events.count("manager ready") == 1
