@@ -11,11 +11,15 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 
 from manager.store.postgresql import PostgresDatabase, parse_url
+from shared.clock import SystemClock
+from shared.crypto.broker_certificates import create_broker_certificates
+from shared.names import Realm
 
 USER = "mpc"
 _PACKAGED = Path("/usr/lib/postgresql")
@@ -23,6 +27,7 @@ _SETTINGS = """
 listen_addresses = '127.0.0.1'
 port = {port}
 unix_socket_directories = '{folder}'
+ssl = on
 fsync = off
 max_connections = 50
 """
@@ -61,18 +66,34 @@ class PostgresCluster:
         word = self.folder / "password"
         word.touch(mode=0o600)
         word.write_text(self.password)
-        if os.geteuid() == 0:
-            account = pwd.getpwnam(_account())
-            for path in (self.folder, word):
-                os.chown(path, account.pw_uid, account.pw_gid)
+        _give_away(self.folder, word)
         self._run(
             "initdb",
             *("-D", str(self._data), "-U", USER, "--pwfile", str(word)),
             *("-A", "scram-sha-256", "--no-locale", "-E", "UTF8", "-N"),
         )
+        self._make_certificates()
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(_SETTINGS.format(port=self.port, folder=self.folder))
         self.start_again()
+
+    def _make_certificates(self) -> None:
+        now = SystemClock().now()
+        day = timedelta(days=1)
+        made = create_broker_certificates(
+            Realm("postgres"), ("127.0.0.1",), now - day, now + day
+        )
+        self.authority.write_text(made.authority)
+        for name, text in (("server.key", made.key), ("server.crt", made.chain)):
+            path = self._data / name
+            path.touch(mode=0o600)
+            path.write_text(text)
+            _give_away(path)
+
+    @property
+    def authority(self) -> Path:
+        """PEM of whom the server's certificate, for 127.0.0.1, is signed by."""
+        return self.folder / "authority.pem"
 
     def start_again(self) -> None:
         """Start a cluster that was made and does not run."""
@@ -128,6 +149,13 @@ def _account() -> str:
     """Return an account that is not root: PostgreSQL refuses to run as root."""
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
+
+
+def _give_away(*paths: Path) -> None:
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(_account())
+        for path in paths:
+            os.chown(path, account.pw_uid, account.pw_gid)
 
 
 def _as_somebody() -> Sequence[str]:

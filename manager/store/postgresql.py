@@ -46,7 +46,12 @@ class PostgresDatabase:
         """Return where it is."""
         url = self.url
         where = URL.create(
-            "postgresql", url.username, None, url.host, url.port, url.database
+            "postgresql",
+            url.username,
+            host=url.host,
+            port=url.port,
+            database=url.database,
+            query={k: v for k, v in url.query.items() if k in {"host", "service"}},
         )
         return where.render_as_string()
 
@@ -86,9 +91,22 @@ def parse_url(text: str, password: str | None = None) -> PostgresDatabase:
             "PostgreSQL needs the package psycopg",
             "install it: pip install 'mpc-management[postgresql]'",
         )
+    _check_parameters(url)
     if "sslmode" not in url.query and "service" not in url.query and _is_remote(url):
         url = url.update_query_dict({"sslmode": "verify-full"})
     return PostgresDatabase(url.set(drivername=DRIVER, password=password))
+
+
+def _check_parameters(url: URL) -> None:
+    from psycopg import ProgrammingError, conninfo  # noqa: PLC0415 - an extra
+
+    try:
+        conninfo.make_conninfo(**{name: str(url.query[name]) for name in url.query})
+    except ProgrammingError as error:
+        raise ConfigError(
+            f"store_url: {str(error).strip()}",
+            "what stands after ? are parameters of libpq",
+        ) from error
 
 
 def engine_of(database: PostgresDatabase) -> Engine:

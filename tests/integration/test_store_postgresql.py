@@ -197,6 +197,44 @@ def test_a_password_file_that_is_not_usable_is_refused(
     assert "others may read" in said[2]
 
 
+@pytest.mark.usefixtures("store")
+def test_a_database_elsewhere_shows_that_it_is_the_one(
+    postgres: PostgresCluster, database: PostgresDatabase
+) -> None:
+    """Its certificate is for the address in the URL, and of whom we trust."""
+    name = database.url.database
+    where = f"{postgres.port}/{name}?sslrootcert={postgres.authority}"
+    proven = f"postgresql://mpc@127.0.0.1:{where}&sslmode=verify-full"
+    # On the way to another name somebody answers who can only be 127.0.0.1.
+    false = f"postgresql://mpc@db.example.org:{where}&hostaddr=127.0.0.1"
+    Store.open(parse_url(proven, postgres.password)).close()
+
+    with pytest.raises(StoreUnreachableError, match="does not match host name"):
+        Store.open(parse_url(false, postgres.password))
+
+
+@pytest.mark.usefixtures("store")
+def test_what_libpq_needs_may_come_from_its_own_files(
+    postgres: PostgresCluster,
+    database: PostgresDatabase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A service names the database, a password file the password."""
+    services, passwords = tmp_path / "services", tmp_path / "pgpass"
+    services.write_text(
+        f"[realm]\nhost=127.0.0.1\nport={postgres.port}\nuser=mpc\n"
+        f"dbname={database.url.database}\npassfile={passwords}\n"
+    )
+    passwords.touch(mode=0o600)
+    passwords.write_text(f"*:*:*:*:{postgres.password}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    place = parse_url("postgresql:///?service=realm")
+    Store.open(place).close()
+
+    assert str(place) == "postgresql:///?service=realm"
+
+
 def test_a_database_that_does_not_run_is_unreachable() -> None:
     """A command ends soon and says where it looked."""
     nowhere = parse_url("postgresql://mpc@127.0.0.1:1/realm", "secret")

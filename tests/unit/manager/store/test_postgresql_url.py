@@ -77,6 +77,14 @@ def test_another_database_is_refused(text: str) -> None:
     assert "postgresql://" in str(raised.value.hint)
 
 
+def test_a_parameter_that_does_not_exist_is_refused() -> None:
+    """A slip of the pen is seen before anything is connected."""
+    with pytest.raises(ConfigError, match="slmode") as raised:
+        parse_url(f"{LOCAL[0]}?slmode=require")
+
+    assert "libpq" in str(raised.value.hint)
+
+
 def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra, which an operator may not have installed."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
