@@ -1,4 +1,4 @@
-"""Datasets: named files with numeric columns, read whole and only once a job.
+"""Datasets: named files with numeric columns, gone through once a job.
 
 A refusal's text may reach the consumer. It names columns, lines and rows, and
 never a value, the path, or the columns that nobody asked for.
@@ -8,12 +8,13 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 import numpy as np
 
-from participant.columns import Columns, FloatColumn, Missing, without_gaps
+from participant.columns import Columns, FloatColumn, Missing, Part, without_gaps
 from participant.datasets import csv_table, numpy_table
 from shared.errors import RefusalCode, RefusedError
 
@@ -82,7 +83,7 @@ class CsvTable:
 class NpyTable:
     """A structured NumPy array."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BufferedReader) -> None:
         self._stream = stream
         self._dtype: np.dtype[np.void] = np.dtype([])
         self._rows = 0
@@ -119,10 +120,14 @@ class NpzTable:
     ) -> Iterator[list[FloatColumn]]:
         """See ``Table``."""
         columns = numpy_table.read_npz_columns(self._stream, names)
-        yield without_gaps(columns, names, missing, _row(0))
+        for before in range(0, len(columns[0]), numpy_table.CHUNK_ROWS):
+            part = [
+                column[before : before + numpy_table.CHUNK_ROWS] for column in columns
+            ]
+            yield without_gaps(part, names, missing, _row(before))
 
 
-_FORMATS: Final[dict[str, Callable[[BinaryIO], Table]]] = {
+_FORMATS: Final[dict[str, Callable[[BufferedReader], Table]]] = {
     ".csv": CsvTable,
     ".npy": NpyTable,
     ".npz": NpzTable,
@@ -182,8 +187,11 @@ def columns(path: Path) -> list[str]:
         return table.names()
 
 
-def read_columns(path: Path, names: Sequence[str], missing: Missing) -> Columns:
-    """Return columns of a dataset, complete and finite.
+@contextmanager
+def open_columns(
+    path: Path, names: Sequence[str], missing: Missing
+) -> Iterator[Columns]:
+    """Open columns of a dataset; what they hold is complete and finite.
 
     Args:
         path: the dataset's file.
@@ -191,8 +199,9 @@ def read_columns(path: Path, names: Sequence[str], missing: Missing) -> Columns:
         missing: what happens to a row that lacks a value in one of them.
 
     Raises:
-        RefusedError: no such column; a cell is no number or missing; no row is
-            left; the file cannot be read or was changed while it was read.
+        RefusedError: no such column; the file cannot be read or was changed while it
+            was read. While its rows are gone through: a cell is no number or
+            missing, or no row is left.
     """
     with open_dataset(path) as table:
         there = table.names()
@@ -204,19 +213,21 @@ def read_columns(path: Path, names: Sequence[str], missing: Missing) -> Columns:
                     f"more than one column is called {name!r}",
                     RefusalCode.UNKNOWN_COLUMN,
                 )
-        parts = list(table.parts(names, missing))
-        size = path.stat().st_size
-    values = {
-        name: np.concatenate([part[index] for part in parts] or [np.empty(0)])
-        for index, name in enumerate(names)
-    }
-    rows = len(values[names[0]])
-    if rows == 0:
+        yield Columns(_some_rows(table, names, missing))
+
+
+def _some_rows(table: Table, names: Sequence[str], missing: Missing) -> Iterator[Part]:
+    """Yield the parts that have rows; there has to be one."""
+    is_empty = True
+    for columns in table.parts(names, missing):
+        if len(columns[0]):
+            is_empty = False
+            yield dict(zip(names, columns, strict=True))
+    if is_empty:
         raise RefusedError(
             "the dataset has no row with a value in every column in use",
             RefusalCode.EMPTY_DATASET,
         )
-    return Columns(values=values, rows=rows, bytes=size)
 
 
 def _row(before: int) -> Callable[[int], str]:
