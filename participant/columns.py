@@ -30,7 +30,7 @@ class Columns:
     Attributes:
         values: one column a name.
         rows: their length; at least 1.
-        bytes: size of the file that was read.
+        bytes: size of the file that was read; of a query the columns' size.
     """
 
     values: dict[str, FloatColumn]
@@ -69,3 +69,8 @@ def without_gaps(
         )
     kept = ~np.logical_or.reduce(gaps)
     return [column[kept] for column in columns]
+
+
+def row_after(before: int) -> Callable[[int], str]:
+    """Return what says where a row is, of those after the first ones."""
+    return lambda index: f"row {before + index + 1}"

@@ -53,7 +53,7 @@ def read_npy_rows(
         if len(raw) != wanted * dtype.itemsize:
             raise _unreadable("the file ends before its last row")
         table = np.frombuffer(raw, dtype)
-        yield [_numbers(table[name], name, before) for name in names]
+        yield [as_numbers(table[name], name, before) for name in names]
         before += wanted
 
 
@@ -85,12 +85,39 @@ def read_npz_columns(stream: BinaryIO, names: Sequence[str]) -> list[FloatColumn
                     array = npy.read_array(member, allow_pickle=False)
                 if array.ndim != 1:
                     raise _unreadable(f"column {name!r} is not one-dimensional")
-                columns.append(_numbers(array, name, 0))
+                columns.append(as_numbers(array, name, 0))
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
         raise _unreadable("a column of the .npz archive is damaged") from error
     if len({len(column) for column in columns}) > 1:
         raise _unreadable("the columns are not of one length")
     return columns
+
+
+def as_numbers(array: NDArray[np.generic], name: str, before: int) -> FloatColumn:
+    """Return the values as float64; NaN stays, as a gap.
+
+    Args:
+        array: one number a row.
+        name: of the column.
+        before: how many rows of the column came before.
+
+    Raises:
+        RefusedError: it holds something else, or infinity.
+    """
+    if array.dtype.kind not in _NUMERIC_KINDS or array.ndim != 1:
+        raise RefusedError(
+            f"column {name!r} does not hold one number a row", RefusalCode.NOT_NUMERIC
+        )
+    with np.errstate(over="ignore"):
+        column = array.astype(np.float64)
+    infinite = np.isinf(column)
+    if infinite.any():
+        raise RefusedError(
+            f"column {name!r} is not a finite number in row"
+            f" {before + int(infinite.argmax()) + 1}",
+            RefusalCode.NOT_NUMERIC,
+        )
+    return column
 
 
 def _header(stream: BinaryIO) -> tuple[np.dtype[np.void], tuple[int, ...]]:
@@ -106,24 +133,6 @@ def _header(stream: BinaryIO) -> tuple[np.dtype[np.void], tuple[int, ...]]:
     except (ValueError, EOFError) as error:
         raise _unreadable("the file is not a NumPy .npy array") from error
     return dtype, shape
-
-
-def _numbers(array: NDArray[np.generic], name: str, before: int) -> FloatColumn:
-    """Return the values as float64; infinity is refused, NaN is a gap."""
-    if array.dtype.kind not in _NUMERIC_KINDS or array.ndim != 1:
-        raise RefusedError(
-            f"column {name!r} does not hold one number a row", RefusalCode.NOT_NUMERIC
-        )
-    with np.errstate(over="ignore"):
-        column = array.astype(np.float64)
-    infinite = np.isinf(column)
-    if infinite.any():
-        raise RefusedError(
-            f"column {name!r} is not a finite number in row"
-            f" {before + int(infinite.argmax()) + 1}",
-            RefusalCode.NOT_NUMERIC,
-        )
-    return column
 
 
 def _unreadable(message: str) -> RefusedError:
