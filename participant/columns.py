@@ -86,3 +86,8 @@ def without_gaps(
         )
     kept = ~np.logical_or.reduce(gaps)
     return [column[kept] for column in columns]
+
+
+def row_after(before: int) -> Callable[[int], str]:
+    """Return what says where a row is, of those after the first ones."""
+    return lambda index: f"row {before + index + 1}"

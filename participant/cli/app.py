@@ -97,11 +97,7 @@ class App:
             ConfigError: there is none.
         """
         home = self.home()
-        if not home.is_registered:
-            raise ConfigError(
-                f"no information found in {home.path}: nobody is registered there",
-                f"get a token from the operator, then: {PROGRAM} register",
-            )
+        home.check_registered()
         return home
 
 

@@ -10,9 +10,8 @@ import click
 from click.shell_completion import ShellComplete
 
 from participant.cli.app import PROGRAM, App
-from participant.cli.shown import name_of
 from participant.home.folder import Home
-from participant.service.job_list import kept_jobs, running_jobs
+from participant.service.job_list import kept_jobs, name_of, running_jobs
 from participant.service.local import Answer, NotRunningError
 from participant.service.summary import summary
 from participant.statistics import registry

@@ -28,15 +28,17 @@ def dataset() -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.pass_obj
 def add(app: App, name: str, path: Path) -> None:
-    """Offer the table in PATH (.csv, .npy, .npz) as dataset NAME.
+    """Offer the table in PATH (.csv, .npy, .npz, .parquet) as dataset NAME.
 
+    A PATH that ends in .toml names a database and a query: url = "…", query = "…".
     Consumers may ask for statistics over it; the rows never leave this machine.
     """
     home = app.home()
     try:
         columns = tables.columns(path.expanduser())
     except RefusedError as error:
-        raise ConfigError(f"{path}: {error}", "give a table with a header") from error
+        hint = error.hint or "give a table with a header"
+        raise ConfigError(f"{path}: {error}", hint) from error
     dataset_list.add(home.datasets_path, name, path)
     say(f"{name}: {len(columns)} columns: {', '.join(columns)}")
     _notify(home)

@@ -9,9 +9,9 @@ import click
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.completion import job_names
 from participant.cli.runmpc import follow
-from participant.cli.shown import machine_form, name_of, print_end, print_jobs
+from participant.cli.shown import machine_form, print_end, print_jobs
 from participant.service.control import find_job
-from participant.service.job_list import kept_jobs, running_jobs
+from participant.service.job_list import kept_jobs, name_of, running_jobs
 from participant.service.local import Answer, NotRunningError, ask_once
 from participant.service.summary import summary
 from shared.cli import ExitCode, json_option

@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from participant.cli.app import PROGRAM, App
-from participant.config import DEFAULT_HOME, absolute, named_home
-from participant.home.identities import Place
+from participant.home.identities import place_of
 from shared import log
 from shared.cli import (
     LazyGroup,
@@ -66,9 +65,7 @@ def participant(
     be left out.
     """
     log.configure(log_level or COMMAND_LOG_LEVEL)
-    named = named_home(home)
-    place = Place(named or absolute(DEFAULT_HOME), is_named=named is not None)
-    context.obj = App(place, identity, config, log_level)
+    context.obj = App(place_of(home), identity, config, log_level)
 
 
 def main() -> None:

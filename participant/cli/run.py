@@ -7,12 +7,11 @@ from pathlib import Path
 import click
 import uvloop
 
-from participant.cli.app import PROGRAM, App, password_for, password_options, say
+from participant.cli.app import App, password_for, password_options, say
 from participant.cli.register import enrol, read_token
 from participant.home.folder import Home
 from participant.service.running import serve_until_signal
 from shared import log
-from shared.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +69,7 @@ def run_participant(
 
 def _offer_registration(home: Home) -> None:
     if not sys.stdin.isatty():
-        raise ConfigError(
-            f"no information found in {home.path}: nobody is registered there",
-            f"get a token from the operator, then: {PROGRAM} register",
-        )
+        home.check_registered()
     answer = click.prompt(
         f"no information found in {home.path}\nregister new mpcs or client?",
         default="yes",

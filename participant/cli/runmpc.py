@@ -11,33 +11,22 @@ import uvloop
 
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.completion import asked_datasets, statistics
-from participant.cli.shown import machine_form, name_of, print_end, progress_line
+from participant.cli.shown import machine_form, print_end, progress_line
 from participant.columns import Missing
 from participant.engines import registry as engines
 from participant.home.folder import Home
+from participant.sdk.questions import make_question
 from participant.service.background import start_in_background
 from participant.service.control import request_of
-from participant.service.local import Answer, Request, ask
-from participant.service.question import (
-    DEFAULT_SERVERS,
-    Question,
-    check_question,
-    default_engine,
-)
+from participant.service.following import followed
+from participant.service.job_list import name_of
+from participant.service.local import Answer, Request, ask_once
+from participant.service.question import DEFAULT_SERVERS
 from participant.service.running import control_process, is_running
 from participant.statistics import registry
-from participant.statistics.params import (
-    DEFAULT_FIXP,
-    MAX_FIXP,
-    MIN_FIXP,
-    Params,
-    Reveal,
-)
+from participant.statistics.params import DEFAULT_FIXP, MAX_FIXP, MIN_FIXP, Reveal
 from shared.cli import ExitCode, json_option
-from shared.config import parse_duration
 from shared.errors import RefusedError
-from shared.messages import Requirements
-from shared.messages.wire import validate
 
 ANY = "any"
 
@@ -165,32 +154,31 @@ def runmpc(
     only this participant can put together. Ctrl-C leaves the job; ``result JOB``
     gets it later.
     """
-    params = Params(
-        statistic=statistic,
-        columns=columns,
-        target=target,
-        edges=_items(edges),
-        fixp=fixp,
-        missing=Missing(missing),
-        q=q,
-        by=by,
-        groups=_items(groups),
-        reveal=Reveal(reveal),
-    )
-    question = Question(
-        params=params,
-        dataset=dataset,
-        servers=servers,
-        engine=engine or default_engine(params),
-        threshold=threshold,
-        requires=_requirements(location, csp, ncpus, ram),
-        min_sources=min_sources,
-        purpose=purpose,
-        deadline=parse_duration(deadline),
-        result_life=parse_duration(keep),
-    )
     try:
-        check_question(question)
+        question = make_question(
+            statistic,
+            dataset,
+            columns,
+            target=target,
+            edges=_items(edges),
+            q=q,
+            by=by,
+            groups=_items(groups),
+            reveal=reveal,
+            missing=missing,
+            fixp=fixp,
+            servers=servers,
+            location=None if location == ANY else location,
+            csp=None if csp == ANY else csp,
+            ncpus=ncpus,
+            ram=ram,
+            min_sources=min_sources,
+            engine=engine,
+            threshold=threshold,
+            purpose=purpose,
+            deadline=deadline,
+            keep=keep,
+        )
     except RefusedError as error:
         raise click.UsageError(str(error)) from error
     home = app.registered_home()
@@ -236,24 +224,15 @@ async def _followed(
     request: Request,
     progress: Callable[[Answer], None],
 ) -> Answer:
-    end: Answer = {}
     async with control_process(home, app.settings, password):
-        async for answer in ask(home, request):
-            if answer.get("event") == "done":
-                end = answer
-            else:
-                progress(answer)
-    return end
+        return await followed(home, request, progress)
 
 
 def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
     async def submit() -> Answer:
         arguments = ["--log-level", app.log_level] if app.log_level else []
         await start_in_background(home, arguments)
-        last: Answer = {}
-        async for answer in ask(home, request):
-            last = answer
-        return last
+        return await ask_once(home, request)
 
     answer = asyncio.run(submit())
     if answer.get("is_over"):
@@ -268,15 +247,3 @@ def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
 
 def _items(text: str | None) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",")) if text else ()
-
-
-def _requirements(
-    location: str, csp: str, cpus: int | None, ram: int | None
-) -> Requirements:
-    asked = {
-        "location": None if location == ANY else location,
-        "csp": None if csp == ANY else csp,
-        "cpus": cpus,
-        "ram": ram,
-    }
-    return validate(Requirements, dict(asked))

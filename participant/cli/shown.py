@@ -2,21 +2,19 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from participant.sdk.errors import failure_of
+from participant.service.job_list import name_of, read_figures
 from participant.service.local import Answer
 from shared.cli import ExitCode
 from shared.codec import Value
-from shared.errors import ConfigError
 
 TIMES = ("offered", "started", "linked", "result", "total")
 """What is told of when a job came how far, in order."""
-
-Json = Mapping[str, object]
 
 
 def machine_form(answer: Answer) -> dict[str, object]:
@@ -26,7 +24,7 @@ def machine_form(answer: Answer) -> dict[str, object]:
         for name in ("job", "id", "state", "statistic", "dataset", "columns")
     }
     if answer.get("state") == "done":
-        shown["result"] = read_result(answer)["result"]
+        shown["result"] = read_figures(answer)
     elif answer.get("is_over"):
         for name in ("reason", "code", "party"):
             shown[name] = answer.get(name)
@@ -42,27 +40,6 @@ def machine_form(answer: Answer) -> dict[str, object]:
     return shown
 
 
-def read_result(answer: Answer) -> Json:
-    """Return what the file of a result holds.
-
-    Raises:
-        ConfigError: it is gone or damaged.
-    """
-    path = Path(str(answer.get("result")))
-    try:
-        figures = json.loads(path.read_text())["result"]
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the result in {path}: {error.strerror}",
-            "results are in the home; ask for the job again if it was deleted",
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"the result in {path} is damaged", "ask for the job again"
-        ) from error
-    return {"result": figures}
-
-
 def print_end(answer: Answer, *, as_json: bool) -> int:
     """Print how a job ended and return the exit code that says the same."""
     code = ExitCode.DONE if answer.get("state") == "done" else ExitCode.FAILED
@@ -72,16 +49,8 @@ def print_end(answer: Answer, *, as_json: bool) -> int:
     if code is ExitCode.DONE:
         _print_result(answer)
         return code
-    where = f" at {_text(answer, 'party')}" if answer.get("party") else ""
-    why = _text(answer, "reason") or "no reason was given"
-    what = f"{_text(answer, 'state')} ({_text(answer, 'code')})"
-    click.echo(f"{name_of(answer)} {what}{where}: {why}", err=True)
+    click.echo(str(failure_of(answer)), err=True)
     return code
-
-
-def name_of(answer: Answer) -> str:
-    """Return how a user names a job: its number, else the start of its id."""
-    return str(answer.get("job") or str(answer.get("id"))[:16])
 
 
 def progress_line(answer: Answer) -> str:
@@ -110,7 +79,7 @@ def print_jobs(jobs: list[Answer]) -> None:
 
 
 def _print_result(answer: Answer) -> None:
-    figures = read_result(answer)["result"]
+    figures = read_figures(answer)
     columns = answer.get("columns")
     over = ", ".join(map(str, columns)) if isinstance(columns, list) else ""
     table = Table(

@@ -11,7 +11,7 @@ from typing import Final
 from participant.columns import Values
 from participant.dataplane.ipc import Prepare, Prepared, PrepareFailed, ToControl
 from participant.dataplane.order import read_question
-from participant.datasets.tables import open_columns
+from participant.datasets.tables import open_columns, size_bytes
 from shared.errors import FrameworkError, RefusalCode, RefusedError
 from shared.messages.wire import MAX_TEXT
 from shared.names import JobId
@@ -122,7 +122,7 @@ def _read(order: Prepare) -> LocalSums:
     path, params = Path(order.path), question.params
     with open_columns(path, params.used(), params.missing) as columns:
         values = question.statistic.prepare(columns, params)
-        size = path.stat().st_size
+        size = size_bytes(path, len(params.used()), columns.rows)
     # The engine has to share them without overflow.
     question.engine.check_values(values, question.plan(order.job, None, 1))
     return LocalSums(order.spec, values, columns.rows, size)

@@ -58,7 +58,7 @@ def read_npy_rows(
         if stream.readinto(raw) != len(raw):
             raise _unreadable("the file ends before its last row")
         table = np.frombuffer(raw, dtype)
-        yield [_numbers(table[name], name) for name in names]
+        yield [as_numbers(table[name], name) for name in names]
         before += wanted
 
 
@@ -90,12 +90,30 @@ def read_npz_columns(stream: BinaryIO, names: Sequence[str]) -> list[FloatColumn
                     array = npy.read_array(member, allow_pickle=False)
                 if array.ndim != 1:
                     raise _unreadable(f"column {name!r} is not one-dimensional")
-                columns.append(_numbers(array, name))
+                columns.append(as_numbers(array, name))
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
         raise _unreadable("a column of the .npz archive is damaged") from error
     if len({len(column) for column in columns}) > 1:
         raise _unreadable("the columns are not of one length")
     return columns
+
+
+def as_numbers(array: NDArray[np.generic], name: str) -> FloatColumn:
+    """Return the values as float64; NaN stays, and what is beyond becomes infinite.
+
+    Args:
+        array: one number a row.
+        name: of the column.
+
+    Raises:
+        RefusedError: it holds something else.
+    """
+    if array.dtype.kind not in _NUMERIC_KINDS or array.ndim != 1:
+        raise RefusedError(
+            f"column {name!r} does not hold one number a row", RefusalCode.NOT_NUMERIC
+        )
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float64)
 
 
 def _header(stream: BinaryIO) -> tuple[np.dtype[np.void], tuple[int, ...]]:
@@ -111,16 +129,6 @@ def _header(stream: BinaryIO) -> tuple[np.dtype[np.void], tuple[int, ...]]:
     except (ValueError, EOFError) as error:
         raise _unreadable("the file is not a NumPy .npy array") from error
     return dtype, shape
-
-
-def _numbers(array: NDArray[np.generic], name: str) -> FloatColumn:
-    """Return the values as float64; what is beyond them becomes infinite."""
-    if array.dtype.kind not in _NUMERIC_KINDS or array.ndim != 1:
-        raise RefusedError(
-            f"column {name!r} does not hold one number a row", RefusalCode.NOT_NUMERIC
-        )
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, np.float64)
 
 
 def _unreadable(message: str) -> RefusedError:

@@ -1,6 +1,7 @@
 """A job in the words of its user: what the command line shows of it."""
 
 from collections.abc import Mapping
+from enum import StrEnum, unique
 
 from participant.protocol.model import PartyJob, Stage
 from shared.codec import Value
@@ -16,11 +17,33 @@ _TIMES = (
 )
 
 
+@unique
+class Phase(StrEnum):
+    """How far a job is, in the words of its consumer."""
+
+    ASKED = "asked"
+    ACCEPTING = "accepting"
+    LINKING = "linking"
+    COMPUTING = "computing"
+    FETCHING = "fetching"
+    DONE = "done"
+
+
+_FURTHEST = (
+    (Stage.COMPUTED, Phase.FETCHING),
+    (Stage.LINKED, Phase.COMPUTING),
+    (Stage.STARTED, Phase.LINKING),
+    (Stage.ACCEPTED, Phase.ACCEPTING),
+    (Stage.PREPARING, Phase.ACCEPTING),
+)
+
+
 def summary(job: PartyJob) -> dict[str, Value]:
     """Return what is known of a job; times in milliseconds since the request.
 
     ``state``: ``done``, ``failed``, ``cancelled`` or ``expired`` at the end, else the
-    stage. ``result``: the file, once it is there.
+    stage. ``phase``: how far it is, or was when it ended. ``result``: the file, once
+    it is there.
     """
     ending = job.ending if job.stage in {Stage.FAILED, Stage.CLOSED} else None
     state = job.stage.value
@@ -32,6 +55,7 @@ def summary(job: PartyJob) -> dict[str, Value]:
         "id": job.job.hex(),
         "job": display_number(job.number) if job.number else None,
         "state": state,
+        "phase": phase_of(job).value,
         "is_over": is_over(job),
         "times_ms": _times(job),
         "requested": job.time_of("requested") or 0,
@@ -51,6 +75,16 @@ def summary(job: PartyJob) -> dict[str, Value]:
 def is_over(job: PartyJob) -> bool:
     """Say whether the user need not wait any longer."""
     return job.stage in {Stage.DELIVERED, Stage.CLOSED}
+
+
+def phase_of(job: PartyJob) -> Phase:
+    """Return how far a job is, or how far it was when it ended without a result."""
+    if job.stage is Stage.DELIVERED:
+        return Phase.DONE
+    for stage, phase in _FURTHEST:
+        if job.time_of(stage.value) is not None:
+            return phase
+    return Phase.ASKED
 
 
 def _times(job: PartyJob) -> dict[str, Value]:

@@ -130,7 +130,7 @@ def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
     assert _refusal(path, "a").code is RefusalCode.DATASET_UNREADABLE
 
 
-@pytest.mark.parametrize("name", ["t.xlsx", "t.parquet", "t"])
+@pytest.mark.parametrize("name", ["t.xlsx", "t.db", "t"])
 def test_other_formats_are_refused_with_those_there_are(
     tmp_path: Path, name: str
 ) -> None:
@@ -141,7 +141,7 @@ def test_other_formats_are_refused_with_those_there_are(
     error = _refusal(path, "a")
 
     assert error.code is RefusalCode.DATASET_UNREADABLE
-    assert ".csv, .npy, .npz" in str(error)
+    assert ".csv, .npy, .npz, .parquet, .toml" in str(error)
 
 
 def test_files_that_cannot_be_opened_are_refused_without_their_path(
