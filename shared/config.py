@@ -5,7 +5,6 @@ the file that is no setting is refused, so that a slip of the pen is seen. (In
 the environment it cannot be: other programs' variables begin alike.)
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from pydantic_settings import (
 )
 
 from shared.errors import ConfigError
+from shared.suggestion import did_you_mean
 
 ENVIRONMENT_PREFIX = "MPC_"
 
@@ -164,7 +164,4 @@ def _read_file(file: Path) -> dict[str, object]:
 
 
 def _near(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"the settings are {', '.join(sorted(known))}"
+    return did_you_mean(name, known) or f"the settings are {', '.join(sorted(known))}"

@@ -1,15 +1,15 @@
 """``mpc-manager broker``: the broker that the realm lives on."""
 
 import json
-from dataclasses import asdict
 
 import click
 
 from manager.broker.access import broker_access, private_node
-from manager.broker.node import NodeStatus, PrivateNode
+from manager.cli.broker_output import Broker, broker_output, node_output
 from manager.config import ManagerSettings
-from shared.cli import ExitCode, json_option
+from shared.cli import ExitCode, json_output
 from shared.errors import TransportError
+from shared.output import json_text
 
 
 @click.group()
@@ -18,7 +18,7 @@ def broker() -> None:
 
 
 @broker.command()
-@json_option
+@json_output(Broker)
 @click.pass_obj
 def start(settings: ManagerSettings, as_json: bool) -> None:
     """Start the private node and wait until it serves.
@@ -28,7 +28,7 @@ def start(settings: ManagerSettings, as_json: bool) -> None:
     """
     node = private_node(settings)
     status = node.start(progress=_tell)
-    _print_node(node, status, as_json)
+    _print(node_output(status, node.credentials_path), as_json)
 
 
 @broker.command()
@@ -43,7 +43,7 @@ def stop(settings: ManagerSettings, now: bool) -> None:
 
 
 @broker.command()
-@json_option
+@json_output(Broker)
 @click.pass_obj
 def status(settings: ManagerSettings, as_json: bool) -> int:
     """Show whether the broker runs and where it listens.
@@ -54,22 +54,19 @@ def status(settings: ManagerSettings, as_json: bool) -> int:
         node = private_node(settings)
         found = node.status()
         if found is None or not found.is_running:
-            _print({"running": False}, as_json)
+            _print(Broker(running=False), as_json)
             return ExitCode.UNREACHABLE
-        _print_node(node, found, as_json)
+        _print(node_output(found, node.credentials_path), as_json)
         return ExitCode.DONE
     access = broker_access(settings)
-    entry: dict[str, object] = {
-        "amqp_url": access.amqp_url,
-        "management_url": access.management_url,
-    }
+    urls = access.amqp_url, access.management_url
     try:
         with access.admin() as admin:
             overview = admin.overview()
     except TransportError:
-        _print({"running": False, **entry}, as_json)
+        _print(broker_output(*urls, None), as_json)
         raise
-    _print({"running": True, **entry, **asdict(overview)}, as_json)
+    _print(broker_output(*urls, overview), as_json)
     return ExitCode.DONE
 
 
@@ -90,28 +87,10 @@ def _tell(text: str) -> None:
     click.echo(f"mpc-manager: {text}", err=True)
 
 
-def _print_node(node: PrivateNode, status: NodeStatus, as_json: bool) -> None:
-    _print(
-        {
-            "running": status.is_running,
-            "pid": status.pid,
-            "node": status.node_name,
-            "amqp_url": status.amqp_url,
-            "management_url": status.management_url,
-            "administration_url": status.administration_url,
-            "authority_file": str(status.authority_path),
-            "credentials_file": str(node.credentials_path),
-            "log_folder": str(status.log_folder),
-            "ports": asdict(status.ports),
-        },
-        as_json,
-    )
-
-
-def _print(entry: dict[str, object], as_json: bool) -> None:
+def _print(output: Broker, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(entry))
+        click.echo(json_text(output))
         return
-    for name, value in entry.items():
+    for name, value in output.model_dump(mode="json", exclude_none=True).items():
         shown = json.dumps(value) if isinstance(value, dict) else str(value)
         click.echo(f"{name.replace('_', ' '):<17} {shown}")

@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from manager.cli.demo_cluster import Cluster, Party
+from shared.clock import MILLISECOND
 from shared.errors import ConfigError, JobError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "insurers"
@@ -162,8 +164,10 @@ def _timelines(cluster: Cluster, console: Console) -> None:
         table.add_column(heading, justify="right")
     took_part = ""
     for job in cluster.closed_jobs(len(QUESTIONS)):
-        times = job["times"]
-        steps = (str(times[name] - times[STEPS[0]]) for name in STEPS)
+        times = {
+            name: datetime.fromisoformat(text) for name, text in job["times"].items()
+        }
+        steps = (str((times[name] - times[STEPS[0]]) // MILLISECOND) for name in STEPS)
         table.add_row(job["number"], *steps)
         took_part = ", ".join(party["principal"] for party in job["parties"])
     console.print(table)

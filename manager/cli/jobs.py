@@ -1,6 +1,5 @@
 """``mpc-manager jobs``: what was asked for, how far it is, why it ended."""
 
-import json
 import re
 
 import click
@@ -8,15 +7,17 @@ from rich.console import Console
 from rich.table import Table
 
 from manager.cli.opening import open_store
+from manager.cli.outputs import Job, job_output
 from manager.cli.times import shown
 from manager.config import ManagerSettings
 from manager.protocol.job_state import JobState, Moment
 from manager.store.records import CommandKind
 from manager.store.store import Unit
-from shared.cli import json_option
+from shared.cli import json_output
 from shared.clock import SystemClock, to_ms
 from shared.errors import ConfigError, RefusalCode, RefusedError
-from shared.names import JobId, display_number
+from shared.names import JobId
+from shared.output import json_text
 
 _NUMBER = re.compile(r"[Jj]?([0-9]{1,9})")
 _HEX = re.compile(r"[0-9a-fA-F]{32}")
@@ -35,51 +36,52 @@ def jobs() -> None:
     show_default=True,
     help="The newest so many.",
 )
-@json_option
+@json_output(list[Job])
 @click.pass_obj
 def list_jobs(settings: ManagerSettings, limit: int, as_json: bool) -> None:
     """List the newest jobs, newest first."""
-    with open_store(settings).transaction() as unit:
-        states = unit.jobs.latest(limit)
+    with open_store(settings).reading() as unit:
+        found = [job_output(state) for state in unit.jobs.latest(limit)]
     if as_json:
-        click.echo(json.dumps([_entry(state) for state in states]))
+        click.echo(json_text(found))
         return
     table = Table("job", "consumer", "state", "parties", "requested", "reason")
-    for state in states:
+    for job in found:
         table.add_row(
-            display_number(state.number),
-            state.consumer,
-            _standing(state),
-            str(len(state.parties)),
-            shown(state.time(Moment.REQUESTED)),
-            state.reason or "",
+            job.number,
+            job.consumer,
+            standing(job),
+            str(len(job.parties)),
+            shown(job.times.get(Moment.REQUESTED)),
+            job.reason,
         )
     Console().print(table)
 
 
 @jobs.command()
 @click.argument("job")
-@json_option
+@json_output(Job)
 @click.pass_obj
 def show(settings: ManagerSettings, job: str, as_json: bool) -> None:
     """Show one job; JOB is its number, such as J001, or its id in hex."""
-    with open_store(settings).transaction() as unit:
-        state = _find(unit, job)
+    with open_store(settings).reading() as unit:
+        found = job_output(_find(unit, job))
     if as_json:
-        click.echo(json.dumps(_entry(state)))
+        click.echo(json_text(found))
         return
-    click.echo(f"{display_number(state.number)}  {state.job.hex()}")
-    click.echo(f"consumer  {state.consumer}")
-    click.echo(f"state     {_standing(state)}")
-    if state.reason:
-        click.echo(f"reason    {state.reason}")
+    click.echo(f"{found.number}  {found.job}")
+    click.echo(f"consumer  {found.consumer}")
+    click.echo(f"asks      {found.statistic} of {', '.join(found.columns)}")
+    click.echo(f"state     {standing(found)}")
+    if found.reason:
+        click.echo(f"reason    {found.reason}")
     # Parties may report late what was early.
-    for moment, when in sorted(state.times, key=lambda entry: entry[1]):
+    for moment, when in sorted(found.times.items(), key=lambda entry: entry[1]):
         click.echo(f"{moment:<9} {shown(when)}")
     table = Table("party", "duties", "answer", "phase")
-    for party in state.parties:
+    for party in found.parties:
         duties = ", ".join(party.duties)
-        table.add_row(party.p, duties, party.answer, party.phase or "")
+        table.add_row(party.principal, duties, party.answer, party.phase)
     Console().print(table)
 
 
@@ -109,39 +111,9 @@ def _find(unit: Unit, job: str) -> JobState:
     return state
 
 
-def _standing(state: JobState) -> str:
-    if not state.is_closed:
-        return state.stage.value
-    ending = f"{state.stage.value}: {state.outcome}"
-    return f"{ending} ({state.code})" if state.code else ending
-
-
-def _entry(state: JobState) -> dict[str, object]:
-    return {
-        "job": state.job.hex(),
-        "number": display_number(state.number),
-        "consumer": state.consumer,
-        "epoch": state.epoch,
-        "state": state.stage.value,
-        "outcome": state.outcome,
-        "code": state.code,
-        "party": state.party,
-        "reason": state.reason,
-        "deadline": state.deadline,
-        "result_expires": state.result_exp,
-        "times": {moment.value: when for moment, when in state.times},
-        "parties": [
-            {
-                "principal": party.p,
-                "role": party.role.value,
-                "duties": [duty.value for duty in party.duties],
-                "party": party.party,
-                "answer": party.answer.value,
-                "phase": party.phase,
-                "rows": party.rows,
-                "bytes": party.size,
-                "times": {phase.value: when for phase, when in party.times},
-            }
-            for party in state.parties
-        ],
-    }
+def standing(job: Job) -> str:
+    """Return how far a job is, or how it ended."""
+    if job.outcome is None:
+        return job.state
+    ending = f"{job.state}: {job.outcome}"
+    return f"{ending} ({job.code})" if job.code else ending

@@ -1,24 +1,25 @@
 """``mpc-participant jobs``, ``result`` and ``cancel``: what became of requests."""
 
 import asyncio
-import json
 from pathlib import Path
 
 import click
 
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.completion import job_names
+from participant.cli.outputs import AskedJob, job_output
 from participant.cli.runmpc import follow
-from participant.cli.shown import machine_form, name_of, print_end, print_jobs
+from participant.cli.shown import name_of, print_end, print_jobs
 from participant.service.control import find_job
 from participant.service.job_list import kept_jobs, running_jobs
-from participant.service.local import Answer, NotRunningError, ask_once
+from participant.service.local import NotRunningError, ask_once
 from participant.service.summary import summary
-from shared.cli import ExitCode, json_option
+from shared.cli import ExitCode, json_output
+from shared.output import json_text
 
 
 @click.command()
-@json_option
+@json_output(list[AskedJob])
 @password_options
 @click.pass_obj
 def jobs(
@@ -32,14 +33,14 @@ def jobs(
         password = password_for(home, password_file, password_fd)
         found = [summary(job) for job in kept_jobs(home, password)]
     if as_json:
-        click.echo(json.dumps([_entry(job) for job in found]))
+        click.echo(json_text([job_output(job) for job in found]))
     else:
         print_jobs(found)
 
 
 @click.command()
 @click.argument("job", shell_complete=job_names)
-@json_option
+@json_output(AskedJob)
 @password_options
 @click.pass_obj
 def result(
@@ -74,11 +75,3 @@ def cancel(app: App, job: str) -> int:
     else:
         say(f"asked the manager to end {name_of(answer)}")
     return ExitCode.DONE
-
-
-def _entry(job: Answer) -> dict[str, object]:
-    """Return a job without its figures, which ``result`` prints."""
-    is_done = job.get("state") == "done"
-    shown = machine_form({**job, "state": "closed"} if is_done else job)
-    shown["state"] = job.get("state")
-    return shown

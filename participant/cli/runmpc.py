@@ -1,7 +1,6 @@
 """``mpc-participant runmpc``: ask for a secure computation."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,14 @@ import uvloop
 
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.completion import asked_datasets, statistics
-from participant.cli.shown import machine_form, name_of, print_end, progress_line
+from participant.cli.outputs import AskedJob, job_output
+from participant.cli.shown import name_of, near_names, print_end, progress_line
 from participant.columns import Missing
 from participant.engines import registry as engines
 from participant.home.folder import Home
 from participant.service.background import start_in_background
 from participant.service.control import request_of
+from participant.service.job_list import running_jobs
 from participant.service.local import Answer, Request, ask
 from participant.service.question import (
     DEFAULT_SERVERS,
@@ -33,13 +34,16 @@ from participant.statistics.params import (
     Params,
     Reveal,
 )
-from shared.cli import ExitCode, json_option
+from shared.cli import ExitCode, MisspeltError, json_output
 from shared.config import parse_duration
-from shared.errors import RefusedError
+from shared.errors import FailureCode, RefusedError
 from shared.messages import Requirements
 from shared.messages.wire import validate
+from shared.output import json_text
 
 ANY = "any"
+MISNAMED = frozenset({FailureCode.NO_SOURCES.value, FailureCode.REFUSED.value})
+"""How a job ends of which a dataset or column is misspelt."""
 
 
 @dataclass(slots=True)
@@ -127,7 +131,7 @@ class Seen:
     "--keep", default="24h", show_default=True, help="How long the result waits."
 )
 @click.option("--detach", is_flag=True, help="Do not wait; print the job's number.")
-@json_option
+@json_output(AskedJob)
 @password_options
 @click.pass_obj
 def runmpc(
@@ -165,6 +169,12 @@ def runmpc(
     only this participant can put together. Ctrl-C leaves the job; ``result JOB``
     gets it later.
     """
+    if statistic not in registry.names():
+        raise MisspeltError(
+            f"no statistic {statistic!r}; there are {', '.join(registry.names())}",
+            statistic,
+            registry.names(),
+        )
     params = Params(
         statistic=statistic,
         columns=columns,
@@ -243,6 +253,8 @@ async def _followed(
                 end = answer
             else:
                 progress(answer)
+        if end.get("code") in MISNAMED:
+            end["hint"] = near_names(end, await running_jobs(home))
     return end
 
 
@@ -259,7 +271,7 @@ def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
     if answer.get("is_over"):
         return print_end(answer, as_json=as_json)
     if as_json:
-        click.echo(json.dumps(machine_form(answer)))
+        click.echo(json_text(job_output(answer)))
     else:
         click.echo(name_of(answer))
         say(f"get the result with: mpc-participant result {name_of(answer)}")

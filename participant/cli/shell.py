@@ -18,6 +18,7 @@ from participant.home import secret_file
 from shared import token as tokens
 from shared.cli import ExitCode, print_error, run
 from shared.errors import ConfigError
+from shared.suggestion import did_you_mean
 
 ReadLine = Callable[[str], str]
 """From the prompt to the next line; ``EOFError`` behind the last one."""
@@ -92,11 +93,15 @@ def perform(session: Session, line: str) -> int:
         del words[0]  # as hints and the documentation write it
     if not words:
         return ExitCode.DONE
-    known = prompt_commands.list_commands(click.Context(prompt_commands))
+    known = prompt_commands.list_commands(_nowhere())
     if words[0] in known or words[0].startswith("-"):
         return run(prompt_commands, PROGRAM, words, session)
     print_error(PROGRAM, *_unknown(words[0]))
     return ExitCode.USAGE
+
+
+def _nowhere() -> click.Context:
+    return click.Context(prompt_commands)
 
 
 def _unknown(word: str) -> tuple[str, str]:
@@ -108,7 +113,9 @@ def _unknown(word: str) -> tuple[str, str]:
             f"{word!r} is for the command line",
             "connect stays connected here; help lists the commands",
         )
-    return f"there is no command {word!r}", "help lists the commands"
+    near = did_you_mean(word, prompt_commands.list_commands(_nowhere()))
+    hint = f"{near} help lists the commands" if near else "help lists the commands"
+    return f"there is no command {word!r}", hint
 
 
 def _terminal(session: Session) -> ReadLine:

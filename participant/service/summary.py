@@ -1,6 +1,7 @@
 """A job in the words of its user: what the command line shows of it."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from participant.protocol.model import PartyJob, Stage
 from shared.codec import Value
@@ -15,12 +16,32 @@ _TIMES = (
     (Stage.DELIVERED.value, "result"),
 )
 
+_WORDS: Final[Mapping[Stage, str]] = {
+    Stage.ASKED: "waiting for the manager",
+    Stage.PREPARING: "reading the data",
+    Stage.ACCEPTED: "waiting for the other parties to accept",
+    Stage.STARTED: "opening links to the MPC servers",
+    Stage.LINKED: "the MPC servers compute",
+    Stage.RUNNING: "the MPC servers compute",
+    Stage.COMPUTED: "fetching the result",
+}
+"""The phases of a job in which its consumer waits, in order."""
+
+PHASES: Final = tuple(stage.value for stage in _WORDS)
+"""Their names, as ``phase`` in a summary has them."""
+
+
+def phase_words(phase: str) -> str:
+    """Return what happens in a phase, to be said behind "while"."""
+    return _WORDS[Stage(phase)]
+
 
 def summary(job: PartyJob) -> dict[str, Value]:
     """Return what is known of a job; times in milliseconds since the request.
 
     ``state``: ``done``, ``failed``, ``cancelled`` or ``expired`` at the end, else the
-    stage. ``result``: the file, once it is there.
+    stage. ``phase``: the furthest of ``PHASES`` that it reached. ``result``: the file,
+    once it is there.
     """
     ending = job.ending if job.stage in {Stage.FAILED, Stage.CLOSED} else None
     state = job.stage.value
@@ -32,6 +53,7 @@ def summary(job: PartyJob) -> dict[str, Value]:
         "id": job.job.hex(),
         "job": display_number(job.number) if job.number else None,
         "state": state,
+        "phase": _phase(job),
         "is_over": is_over(job),
         "times_ms": _times(job),
         "requested": job.time_of("requested") or 0,
@@ -70,24 +92,21 @@ def _times(job: PartyJob) -> dict[str, Value]:
 def _waiting(job: PartyJob) -> str:
     """Say what the job waits for."""
     match job.stage:
-        case Stage.ASKED:
-            return job.note or "waiting for the manager"
-        case Stage.PREPARING:
-            return "reading the data"
-        case Stage.ACCEPTED:
-            return "waiting for the other parties to accept"
-        case Stage.STARTED:
-            return "opening links to the MPC servers"
-        case Stage.LINKED | Stage.RUNNING:
-            return "the MPC servers compute"
-        case Stage.COMPUTED:
-            return "fetching the result"
+        case Stage.ASKED if job.note:
+            return job.note
         case Stage.REFUSED:
             return f"refused here: {job.refusal[1]}" if job.refusal else "refused here"
         case Stage.FAILED:
             return "failed here; waiting for the manager to close it"
-        case Stage.DELIVERED | Stage.CLOSED:
-            return ""
+        case _:
+            return _WORDS.get(job.stage, "")
+
+
+def _phase(job: PartyJob) -> str:
+    """Return the furthest phase that the job has reached here."""
+    reached = {name for name, _ in job.times} | {job.stage.value}
+    known = [phase for phase in PHASES if phase in reached]
+    return known[-1] if known else Stage.ASKED.value
 
 
 def _asked(job: PartyJob) -> Mapping[str, Value]:

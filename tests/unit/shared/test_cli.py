@@ -10,7 +10,7 @@ from shared.cli import (
     config_option,
     exit_code,
     home_option,
-    json_option,
+    json_output,
     log_level_option,
     run,
     version_option,
@@ -39,7 +39,7 @@ def program(home: object, config: object, log_level: object) -> None:
 
 
 @program.command()
-@json_option
+@json_output(object)
 def show(as_json: bool) -> None:
     """Print something."""
     click.echo("{}" if as_json else "nothing")

@@ -160,7 +160,7 @@ def test_jobs_and_participants_are_shown(
         "closed",
         "no_sources",
     )
-    assert job["times"]["requested"] > 0
+    assert job["times"]["requested"] == "2030-01-01T06:00:00.000Z"
     assert [entry["principal"] for entry in people] == ["client001"]
     assert "client001" in text
     assert command("jobs", "cancel", "1") == ExitCode.REFUSED
