@@ -8,7 +8,9 @@ the environment it cannot be: other programs' variables begin alike.)
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum, unique
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -128,6 +130,68 @@ def load(
             f"{name or 'settings'}: {reason}" + (f" ({source})" if source else ""),
             "correct the value; docs/operations.md lists every setting",
         ) from error
+
+
+@unique
+class Source(StrEnum):
+    """Where the value of a setting comes from."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    OPTION = "option"
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A setting. ``where``: the option, variable or file that says it."""
+
+    name: str
+    value: object
+    source: Source
+    where: str | None
+
+
+def explain(
+    settings: Settings, flags: Mapping[str, object], file: Path
+) -> tuple[Explained, ...]:
+    """Return every setting with where its value comes from.
+
+    Args:
+        settings: as ``load`` read them.
+        flags: those that the user gave; ``None`` means that one was not given.
+        file: the one that was read, if it exists.
+
+    Raises:
+        ConfigError: the file cannot be read any more.
+    """
+    in_environment = environment_of(type(settings))
+    in_file = _read_file(file)
+    found = []
+    for name, value in settings:
+        source, where = Source.DEFAULT, None
+        if flags.get(name) is not None:
+            source, where = Source.OPTION, f"--{name.replace('_', '-')}"
+        elif name in in_environment:
+            source, where = Source.ENVIRONMENT, f"{ENVIRONMENT_PREFIX}{name.upper()}"
+        elif name in in_file:
+            source, where = Source.FILE, str(file)
+        found.append(Explained(name, value, source, where))
+    return tuple(found)
+
+
+def duration_text(duration: timedelta) -> str:
+    """Return a duration as ``parse_duration`` reads it, in its largest whole unit."""
+    name, unit = max(
+        (
+            (name, unit)
+            for name, unit in _UNITS.items()
+            if duration % unit == timedelta() and duration >= unit
+        ),
+        key=lambda entry: entry[1],
+        default=("ms", _UNITS["ms"]),
+    )
+    return f"{duration // unit}{name}"
 
 
 def environment_of(kind: type[Settings]) -> dict[str, object]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "token": "manager.cli.tokens:token",
     "participants": "manager.cli.participants:participants",
     "jobs": "manager.cli.jobs:jobs",
+    "config": "manager.cli.settings:config",
     "demo": "manager.cli.demo:demo",
 }
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "cancel": "participant.cli.jobs:cancel",
     "status": "participant.cli.status:status",
     "identities": "participant.cli.identities:identities",
+    "config": "participant.cli.settings:config",
     "shell": "participant.cli.shell:shell",
 }
 
