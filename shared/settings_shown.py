@@ -8,12 +8,12 @@ from typing import Final
 
 import click
 from pydantic import JsonValue, SecretBytes, SecretStr
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shared.config import Explained, Source, duration_text
 from shared.output import Output, json_text, path_text
+from shared.printing import print_table
 
 REDACTED: Final = "(redacted)"
 
@@ -60,7 +60,7 @@ def print_settings(explained: Iterable[Explained], *, as_json: bool) -> None:
         table.add_row(
             each.name, Text(_words(each.value)), Text(each.where or each.source)
         )
-    Console().print(table)
+    print_table(table)
 
 
 def written(value: object) -> JsonValue:

@@ -1,13 +1,15 @@
 """``mpc-manager jobs``: what was asked for, how far it is, why it ended."""
 
 import re
+from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from manager.cli import svg
 from manager.cli.opening import open_store
 from manager.cli.outputs import Job, job_output
+from manager.cli.timeline import timeline as picture_of
 from manager.cli.times import shown
 from manager.config import ManagerSettings
 from manager.protocol.job_state import JobState, Moment
@@ -18,6 +20,7 @@ from shared.clock import SystemClock, to_ms
 from shared.errors import ConfigError, RefusalCode, RefusedError
 from shared.names import JobId
 from shared.output import json_text
+from shared.printing import print_table
 
 _NUMBER = re.compile(r"[Jj]?([0-9]{1,9})")
 _HEX = re.compile(r"[0-9a-fA-F]{32}")
@@ -55,17 +58,34 @@ def list_jobs(settings: ManagerSettings, limit: int, as_json: bool) -> None:
             shown(job.times.get(Moment.REQUESTED)),
             job.reason,
         )
-    Console().print(table)
+    print_table(table)
 
 
 @jobs.command()
 @click.argument("job")
+@click.option(
+    "--timeline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw parties and phases as SVG into FILE, '-' for stdout, instead.",
+)
 @json_output(Job)
 @click.pass_obj
-def show(settings: ManagerSettings, job: str, as_json: bool) -> None:
-    """Show one job; JOB is its number, such as J001, or its id in hex."""
+def show(
+    settings: ManagerSettings, job: str, timeline: Path | None, as_json: bool
+) -> None:
+    """Show one job; JOB is its number, such as J001, or its id in hex.
+
+    With ``--timeline`` a picture is drawn: each party has a bar, coloured by what it
+    was busy with. A file that exists is replaced.
+    """
+    if timeline is not None and as_json:
+        raise click.UsageError("give --timeline or --json, not both")
     with open_store(settings).reading() as unit:
         found = job_output(_find(unit, job))
+    if timeline is not None:
+        svg.write(timeline, picture_of(found))
+        return
     if as_json:
         click.echo(json_text(found))
         return
@@ -82,7 +102,7 @@ def show(settings: ManagerSettings, job: str, as_json: bool) -> None:
     for party in found.parties:
         duties = ", ".join(party.duties)
         table.add_row(party.principal, duties, party.answer, party.phase)
-    Console().print(table)
+    print_table(table)
 
 
 @jobs.command()

@@ -26,6 +26,8 @@ COMMANDS = {
     "token": "manager.cli.tokens:token",
     "participants": "manager.cli.participants:participants",
     "jobs": "manager.cli.jobs:jobs",
+    "map": "manager.cli.realm_map:realm_map",
+    "watch": "manager.cli.watch:watch",
     "config": "manager.cli.settings:config",
     "demo": "manager.cli.demo:demo",
 }

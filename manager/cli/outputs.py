@@ -211,6 +211,8 @@ class Snapshot(Output):
         registered: how many participants there are.
         running: jobs that are not over, the oldest first.
         ended: the jobs that ended last, the newest first.
+        is_stale: whether somebody counts as online who was silent for so long that
+            the manager seems not to run.
     """
 
     realm: str
@@ -219,6 +221,7 @@ class Snapshot(Output):
     registered: int
     running: tuple[Job, ...]
     ended: tuple[Job, ...]
+    is_stale: bool
 
 
 def token_output(state: TokenState, created: int, now_ms: int) -> Token:

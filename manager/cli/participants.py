@@ -3,7 +3,6 @@
 import json
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from manager.cli.opening import open_store
@@ -13,6 +12,7 @@ from manager.config import ManagerSettings
 from shared.cli import json_output
 from shared.errors import ConfigError
 from shared.output import json_text
+from shared.printing import print_table
 from shared.suggestion import did_you_mean
 
 
@@ -45,7 +45,7 @@ def list_participants(settings: ManagerSettings, online: bool, as_json: bool) ->
             each.attributes.csp,
             shown(each.seen),
         )
-    Console().print(table)
+    print_table(table)
 
 
 @participants.command()

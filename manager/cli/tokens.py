@@ -5,7 +5,6 @@ import ssl
 from datetime import datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from manager.broker.access import broker_access
@@ -24,6 +23,7 @@ from shared.crypto.certificates import spki_hash_of_certificate
 from shared.errors import ConfigError, CryptoError, RefusalCode, RefusedError
 from shared.names import Io, Role, TokenId
 from shared.output import json_text
+from shared.printing import print_table
 
 
 @click.group()
@@ -108,7 +108,7 @@ def list_tokens(settings: ManagerSettings, as_json: bool) -> None:
             each.principal,
             shown(each.expires),
         )
-    Console().print(table)
+    print_table(table)
 
 
 @token.command()

@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from participant.cli.app import App, say
@@ -17,6 +16,7 @@ from participant.service.local import NotRunningError, ask_once
 from shared.cli import json_output
 from shared.errors import ConfigError, RefusedError
 from shared.output import json_text, path_text
+from shared.printing import print_table
 
 
 @click.group()
@@ -56,7 +56,7 @@ def list_datasets(app: App, as_json: bool) -> None:
     for each in found:
         columns = ", ".join(each.columns or ()) or f"not offered: {each.problem}"
         table.add_row(each.name, columns, each.path)
-    Console().print(table)
+    print_table(table)
 
 
 @dataset.command()

@@ -3,7 +3,6 @@
 import asyncio
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from participant.cli.app import App, say
@@ -13,6 +12,7 @@ from participant.home.identities import Known
 from participant.service.running import is_running
 from shared.cli import json_output
 from shared.output import json_text
+from shared.printing import print_table
 
 
 @click.command()
@@ -43,7 +43,7 @@ def identities(app: App, as_json: bool) -> None:
             "yes" if runs else "no",
             str(known.path),
         )
-    Console().print(table)
+    print_table(table)
 
 
 def _is_running(known: Known) -> bool:

@@ -8,6 +8,7 @@ import click
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.completion import job_names
 from participant.cli.outputs import AskedJob, job_output
+from participant.cli.progress import quiet_option
 from participant.cli.runmpc import follow
 from participant.cli.shown import name_of, print_end, print_jobs
 from participant.service.control import find_job
@@ -40,12 +41,14 @@ def jobs(
 
 @click.command()
 @click.argument("job", shell_complete=job_names)
+@quiet_option
 @json_output(AskedJob)
 @password_options
 @click.pass_obj
 def result(
     app: App,
     job: str,
+    quiet: bool,
     as_json: bool,
     password_file: Path | None,
     password_fd: int | None,
@@ -59,8 +62,9 @@ def result(
         password = password_for(home, password_file, password_fd)
         answer = summary(find_job(kept_jobs(home, password), job))
         if answer["is_over"]:
-            return print_end(answer, as_json=as_json)
-    return follow(app, home, password, {"op": "result", "job": job}, as_json=as_json)
+            return print_end(answer, quiet=quiet, as_json=as_json)
+    request = {"op": "result", "job": job}
+    return follow(app, home, password, request, quiet=quiet, as_json=as_json)
 
 
 @click.command()

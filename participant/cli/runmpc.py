@@ -1,17 +1,17 @@
 """``mpc-participant runmpc``: ask for a secure computation."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import uvloop
+from rich.console import Console
 
 from participant.cli.app import App, password_for, password_options, say
 from participant.cli.completion import asked_datasets, statistics
 from participant.cli.outputs import AskedJob, job_output
-from participant.cli.shown import name_of, near_names, print_end, progress_line
+from participant.cli.progress import quiet_option, telling
+from participant.cli.shown import name_of, near_names, print_end
 from participant.columns import Missing
 from participant.engines import registry as engines
 from participant.home.folder import Home
@@ -44,13 +44,6 @@ from shared.output import json_text
 ANY = "any"
 MISNAMED = frozenset({FailureCode.NO_SOURCES.value, FailureCode.REFUSED.value})
 """How a job ends of which a dataset or column is misspelt."""
-
-
-@dataclass(slots=True)
-class Seen:
-    """What a command heard last of its job."""
-
-    answer: Answer | None = None
 
 
 @click.command()
@@ -131,6 +124,7 @@ class Seen:
     "--keep", default="24h", show_default=True, help="How long the result waits."
 )
 @click.option("--detach", is_flag=True, help="Do not wait; print the job's number.")
+@quiet_option
 @json_output(AskedJob)
 @password_options
 @click.pass_obj
@@ -159,6 +153,7 @@ def runmpc(
     deadline: str,
     keep: str,
     detach: bool,
+    quiet: bool,
     as_json: bool,
     password_file: Path | None,
     password_fd: int | None,
@@ -166,8 +161,8 @@ def runmpc(
     """Compute a statistic over the data of several owners, and print it.
 
     Nobody sees the data: the sources send shares to the MPC servers, whose output
-    only this participant can put together. Ctrl-C leaves the job; ``result JOB``
-    gets it later.
+    only this participant can put together. On a terminal a bar shows how far the job
+    is. Ctrl-C leaves the job; ``result JOB`` gets it later.
     """
     if statistic not in registry.names():
         raise MisspeltError(
@@ -210,7 +205,7 @@ def runmpc(
     password = None
     if not asyncio.run(is_running(home)):
         password = password_for(home, password_file, password_fd)
-    return follow(app, home, password, request, as_json=as_json)
+    return follow(app, home, password, request, quiet=quiet, as_json=as_json)
 
 
 def follow(
@@ -219,24 +214,19 @@ def follow(
     password: bytes | None,
     request: Request,
     *,
+    quiet: bool,
     as_json: bool,
 ) -> int:
     """Wait for a job's end, print it and return the exit code."""
-    seen = Seen()
-
-    def progress(answer: Answer) -> None:
-        if seen.answer is None or progress_line(answer) != progress_line(seen.answer):
-            say(progress_line(answer))
-        seen.answer = answer
-
+    heard: list[Answer] = []
     try:
-        end = uvloop.run(_followed(app, home, password, request, progress))
+        uvloop.run(_followed(app, home, password, request, heard, quiet=quiet))
     except KeyboardInterrupt:
-        if seen.answer is not None:
-            name = name_of(seen.answer)
+        if heard:
+            name = name_of(heard[-1])
             say(f"{name} goes on; its result later: mpc-participant result {name}")
         return ExitCode.INTERRUPTED
-    return print_end(end, as_json=as_json)
+    return print_end(heard[-1], quiet=quiet, as_json=as_json)
 
 
 async def _followed(
@@ -244,18 +234,20 @@ async def _followed(
     home: Home,
     password: bytes | None,
     request: Request,
-    progress: Callable[[Answer], None],
-) -> Answer:
-    end: Answer = {}
-    async with control_process(home, app.settings, password):
+    heard: list[Answer],
+    *,
+    quiet: bool,
+) -> None:
+    """Append what is heard of a job, up to its end."""
+    async with (
+        control_process(home, app.settings, password),
+        telling(Console(stderr=True), quiet=quiet) as teller,
+    ):
         async for answer in ask(home, request):
-            if answer.get("event") == "done":
-                end = answer
-            else:
-                progress(answer)
-        if end.get("code") in MISNAMED:
-            end["hint"] = near_names(end, await running_jobs(home))
-    return end
+            heard.append(answer)
+            teller.tell(answer)
+        if heard[-1].get("code") in MISNAMED:
+            heard[-1]["hint"] = near_names(heard[-1], await running_jobs(home))
 
 
 def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
@@ -269,7 +261,7 @@ def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
 
     answer = asyncio.run(submit())
     if answer.get("is_over"):
-        return print_end(answer, as_json=as_json)
+        return print_end(answer, quiet=False, as_json=as_json)
     if as_json:
         click.echo(json_text(job_output(answer)))
     else:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 from pydantic import JsonValue
-from rich.console import Console
 from rich.table import Table
 
 from participant.cli.app import say
@@ -17,6 +16,7 @@ from shared.cli import ExitCode
 from shared.codec import Value
 from shared.errors import ConfigError
 from shared.output import json_text
+from shared.printing import print_table
 from shared.suggestion import did_you_mean
 
 
@@ -51,7 +51,7 @@ def read_result(answer: Answer) -> JsonValue:
     return figures
 
 
-def print_end(answer: Answer, *, as_json: bool) -> int:
+def print_end(answer: Answer, *, quiet: bool, as_json: bool) -> int:
     """Print how a job ended and return the exit code that says the same."""
     code = ExitCode.DONE if answer.get("state") == "done" else ExitCode.FAILED
     if as_json:
@@ -59,6 +59,8 @@ def print_end(answer: Answer, *, as_json: bool) -> int:
         return code
     if code is ExitCode.DONE:
         _print_result(answer)
+        if not quiet:
+            _print_effort(answer)
         return code
     where = f" at {_text(answer, 'party')}" if answer.get("party") else ""
     if answer.get("phase") in PHASES:
@@ -121,7 +123,7 @@ def print_jobs(jobs: list[Answer]) -> None:
             str(total if total is not None else ""),
             str(job.get("reason") or job.get("waiting") or ""),
         )
-    Console().print(table)
+    print_table(table)
 
 
 def _print_result(answer: Answer) -> None:
@@ -136,7 +138,10 @@ def _print_result(answer: Answer) -> None:
     )
     for name, value in _flat(figures, ""):
         table.add_row(name, value)
-    Console().print(table)
+    print_table(table)
+
+
+def _print_effort(answer: Answer) -> None:
     times = answer.get("times_ms")
     total: Value = times.get("total") if isinstance(times, dict) else None
     click.echo(

@@ -4,7 +4,6 @@ import asyncio
 from datetime import datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from participant.cli.app import App
@@ -12,6 +11,7 @@ from participant.cli.outputs import Status, status_output
 from participant.service.local import ask_once
 from shared.cli import ExitCode, json_output
 from shared.output import json_text
+from shared.printing import print_table
 
 
 @click.command()
@@ -28,7 +28,7 @@ def status(app: App, as_json: bool) -> int:
         for name, value in found:
             shown = _time(value) if isinstance(value, datetime) else _text(value)
             table.add_row(name.replace("_", " "), shown)
-        Console().print(table)
+        print_table(table)
     return ExitCode.DONE if found.is_online else ExitCode.NOT_READY
 
 

@@ -40,8 +40,8 @@ def summary(job: PartyJob) -> dict[str, Value]:
     """Return what is known of a job; times in milliseconds since the request.
 
     ``state``: ``done``, ``failed``, ``cancelled`` or ``expired`` at the end, else the
-    stage. ``phase``: the furthest of ``PHASES`` that it reached. ``result``: the file,
-    once it is there.
+    stage. ``phase``: the furthest of ``PHASES`` that it reached, or ``delivered``.
+    ``result``: the file, once it is there.
     """
     ending = job.ending if job.stage in {Stage.FAILED, Stage.CLOSED} else None
     state = job.stage.value
@@ -104,6 +104,8 @@ def _waiting(job: PartyJob) -> str:
 
 def _phase(job: PartyJob) -> str:
     """Return the furthest phase that the job has reached here."""
+    if job.stage is Stage.DELIVERED:
+        return job.stage.value
     reached = {name for name, _ in job.times} | {job.stage.value}
     known = [phase for phase in PHASES if phase in reached]
     return known[-1] if known else Stage.ASKED.value
