@@ -276,7 +276,9 @@ def log_level_option(command: Decorated) -> Decorated:
     )(command)
 
 
-def closing(*examples: str, codes: Mapping[int, str] | None = None) -> str:
+def closing(
+    *examples: str, codes: Mapping[int, str] | Mapping[ExitCode, str] | None = None
+) -> str:
     """Return the end of a command's help.
 
     Args:

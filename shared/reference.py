@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from textwrap import dedent
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -206,13 +207,8 @@ def _text(text: str, *, is_first: bool = True) -> Iterator[str]:
         is_first = False
         if paragraph.startswith("\b\n"):
             title, *lines = paragraph.removeprefix("\b\n").splitlines()
-            yield from (
-                title,
-                "",
-                "```",
-                *inspect.cleandoc("\n".join(lines)).splitlines(),
-            )
-            yield "```"
+            block = dedent("\n".join(lines)).splitlines()
+            yield from (title, "", "```", *block, "```")
         else:
             yield from paragraph.splitlines()
 

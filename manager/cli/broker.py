@@ -7,7 +7,7 @@ import click
 from manager.broker.access import broker_access, private_node
 from manager.cli.broker_output import Broker, broker_output, node_output
 from manager.config import ManagerSettings
-from shared.cli import ExitCode, json_output
+from shared.cli import ExitCode, closing, json_output
 from shared.errors import TransportError
 from shared.output import json_text
 
@@ -17,7 +17,12 @@ def broker() -> None:
     """Run RabbitMQ for this realm, or prepare one that somebody else runs."""
 
 
-@broker.command()
+@broker.command(
+    epilog=closing(
+        "mpc-manager broker start",
+        codes={0: "it serves", 3: "no RabbitMQ was found", 4: "it did not start"},
+    )
+)
 @json_output(Broker)
 @click.pass_obj
 def start(settings: ManagerSettings, as_json: bool) -> None:
@@ -31,7 +36,7 @@ def start(settings: ManagerSettings, as_json: bool) -> None:
     _print(node_output(status, node.credentials_path), as_json)
 
 
-@broker.command()
+@broker.command(epilog=closing("mpc-manager broker stop"))
 @click.option(
     "--now", is_flag=True, help="Kill it: what is not yet on disk may be lost."
 )
@@ -42,14 +47,16 @@ def stop(settings: ManagerSettings, now: bool) -> None:
         _tell("it did not run")
 
 
-@broker.command()
+@broker.command(
+    epilog=closing(
+        "mpc-manager broker status --json",
+        codes={0: "it runs", 4: "it does not run, or cannot be reached"},
+    )
+)
 @json_output(Broker)
 @click.pass_obj
 def status(settings: ManagerSettings, as_json: bool) -> int:
-    """Show whether the broker runs and where it listens.
-
-    Ends with 4 if it does not run or cannot be reached.
-    """
+    """Show whether the broker runs and where it listens."""
     if settings.broker_url is None:
         node = private_node(settings)
         found = node.status()
@@ -70,7 +77,7 @@ def status(settings: ManagerSettings, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@broker.command()
+@broker.command(epilog=closing("mpc-manager broker apply"))
 @click.pass_obj
 def apply(settings: ManagerSettings) -> None:
     """Make the realm's vhost, exchanges, queues and user at the broker.

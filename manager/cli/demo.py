@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from manager.cli.demo_cluster import Cluster, Party
+from shared.cli import closing
 from shared.clock import MILLISECOND
 from shared.errors import ConfigError, JobError
 
@@ -60,7 +61,12 @@ QUESTIONS = (
 )
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-manager demo --keep",
+        codes={0: "every figure was right", 1: "one was not, or a job failed"},
+    )
+)
 @click.option(
     "--keep", is_flag=True, help="Leave everything running until Ctrl-C, for play."
 )

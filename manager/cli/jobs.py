@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from manager.cli import svg
+from manager.cli import completion, svg
 from manager.cli.opening import open_store
 from manager.cli.outputs import Job, job_output
 from manager.cli.timeline import timeline as picture_of
@@ -15,7 +15,7 @@ from manager.config import ManagerSettings
 from manager.protocol.job_state import JobState, Moment
 from manager.store.records import CommandKind
 from manager.store.store import Unit
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.clock import SystemClock, to_ms
 from shared.errors import ConfigError, RefusalCode, RefusedError
 from shared.names import JobId
@@ -31,7 +31,10 @@ def jobs() -> None:
     """Show and cancel computations."""
 
 
-@jobs.command("list")
+@jobs.command(
+    "list",
+    epilog=closing("mpc-manager jobs list --limit 5", "mpc-manager jobs list --json"),
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, 10_000),
@@ -61,8 +64,14 @@ def list_jobs(settings: ManagerSettings, limit: int, as_json: bool) -> None:
     print_table(table)
 
 
-@jobs.command()
-@click.argument("job")
+@jobs.command(
+    epilog=closing(
+        "mpc-manager jobs show J001",
+        "mpc-manager jobs show J001 --timeline J001.svg",
+        codes={0: "it is shown, however the job ended", 3: "there is no such job"},
+    )
+)
+@click.argument("job", shell_complete=completion.jobs)
 @click.option(
     "--timeline",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -105,8 +114,13 @@ def show(
     print_table(table)
 
 
-@jobs.command()
-@click.argument("job")
+@jobs.command(
+    epilog=closing(
+        "mpc-manager jobs cancel J001",
+        codes={3: "there is no such job", 5: "it is over already"},
+    )
+)
+@click.argument("job", shell_complete=completion.open_jobs)
 @click.pass_obj
 def cancel(settings: ManagerSettings, job: str) -> None:
     """End a job; every party is told that the operator did it."""

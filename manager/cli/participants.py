@@ -5,11 +5,12 @@ import json
 import click
 from rich.table import Table
 
+from manager.cli import completion
 from manager.cli.opening import open_store
 from manager.cli.outputs import Participant, participant_output
 from manager.cli.times import shown
 from manager.config import ManagerSettings
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.errors import ConfigError
 from shared.output import json_text
 from shared.printing import print_table
@@ -21,7 +22,7 @@ def participants() -> None:
     """Show who takes part in the realm."""
 
 
-@participants.command("list")
+@participants.command("list", epilog=closing("mpc-manager participants list --online"))
 @click.option("--online", is_flag=True, help="Only who is online now.")
 @json_output(list[Participant])
 @click.pass_obj
@@ -48,8 +49,8 @@ def list_participants(settings: ManagerSettings, online: bool, as_json: bool) ->
     print_table(table)
 
 
-@participants.command()
-@click.argument("name")
+@participants.command(epilog=closing("mpc-manager participants show MPC_server_001"))
+@click.argument("name", shell_complete=completion.participants)
 @json_output(Participant)
 @click.pass_obj
 def show(settings: ManagerSettings, name: str, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from manager.realm.founding import (
 )
 from manager.realm.private_files import HomeBusyError, locked, make_home
 from manager.service.running import run_service
-from shared.cli import ExitCode, json_output, print_error
+from shared.cli import ExitCode, closing, json_output, print_error
 from shared.clock import SystemClock
 from shared.crypto.derivation import fingerprint_text
 from shared.errors import ConfigError
@@ -31,7 +31,12 @@ from shared.output import json_text, path_text
 MAX_PASSWORD_BYTES = 4096
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-manager init --realm health",
+        "mpc-manager init --realm health --root-password-file password",
+    )
+)
 @click.option("--realm", required=True, help="The realm's name; also the vhost's.")
 @click.option(
     "--root-password-file",
@@ -88,7 +93,18 @@ def init(
     )
 
 
-@click.command("run")
+@click.command(
+    "run",
+    epilog=closing(
+        "mpc-manager run",
+        codes={
+            0: "it was told to end",
+            3: "there is no realm in the home",
+            4: "the broker cannot be reached",
+            75: "a manager runs already in this home",
+        },
+    ),
+)
 @click.pass_obj
 def run_manager(settings: ManagerSettings) -> int | None:
     """Manage the realm until Ctrl-C or SIGTERM.

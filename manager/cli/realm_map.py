@@ -14,6 +14,7 @@ from manager.cli.outputs import Job, Participant, job_output, participant_output
 from manager.cli.svg import CHARACTER, FONT_SIZE, SMALL, document, element, text
 from manager.config import ManagerSettings
 from manager.protocol.job_state import Moment
+from shared.cli import closing
 from shared.names import Io, Role
 
 HEADINGS: Final = ("sources", "MPC servers", "consumers")
@@ -51,7 +52,9 @@ Links = Mapping[tuple[str, str], LinkUse]
 """Links by their two ends, in the order of the alphabet."""
 
 
-@click.command("map")
+@click.command(
+    "map", epilog=closing("mpc-manager map realm.svg", "mpc-manager map - > realm.svg")
+)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.pass_obj
 def realm_map(settings: ManagerSettings, file: Path) -> None:

@@ -3,7 +3,7 @@
 import click
 
 from manager.config import explain_settings
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.settings_shown import Setting, print_settings
 
 
@@ -12,7 +12,7 @@ def config() -> None:
     """Show the settings."""
 
 
-@config.command()
+@config.command(epilog=closing("mpc-manager config show"))
 @json_output(list[Setting])
 @click.pass_context
 def show(context: click.Context, as_json: bool) -> None:

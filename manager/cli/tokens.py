@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 
 from manager.broker.access import broker_access
+from manager.cli import completion
 from manager.cli.opening import open_keys, open_store
 from manager.cli.outputs import NewToken, Token, token_output
 from manager.cli.times import shown
@@ -16,7 +17,7 @@ from manager.protocol.registration import TokenStage
 from manager.service.enrolment import BrokerAddress, TokenRequest, create_token
 from manager.store.records import CommandKind
 from shared import token as tokens
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.clock import SystemClock, to_ms
 from shared.config import parse_duration
 from shared.crypto.certificates import spki_hash_of_certificate
@@ -31,7 +32,12 @@ def token() -> None:
     """Make, list and revoke enrolment tokens."""
 
 
-@token.command()
+@token.command(
+    epilog=closing(
+        "mpc-manager token create --role mpcs > server1.token",
+        "mpc-manager token create --role client --io input --prefix Liberty",
+    )
+)
 @click.option(
     "--role",
     type=click.Choice([role.value for role in Role]),
@@ -86,7 +92,7 @@ def create(
         click.echo(json_text(made))
 
 
-@token.command("list")
+@token.command("list", epilog=closing("mpc-manager token list"))
 @json_output(list[Token])
 @click.pass_obj
 def list_tokens(settings: ManagerSettings, as_json: bool) -> None:
@@ -111,8 +117,13 @@ def list_tokens(settings: ManagerSettings, as_json: bool) -> None:
     print_table(table)
 
 
-@token.command()
-@click.argument("token_id")
+@token.command(
+    epilog=closing(
+        "mpc-manager token revoke 0123456789abcdef",
+        codes={3: "there is no such token", 5: "it was used or taken back already"},
+    )
+)
+@click.argument("token_id", shell_complete=completion.new_tokens)
 @click.pass_obj
 def revoke(settings: ManagerSettings, token_id: str) -> None:
     """Take a token back that nobody has used; TOKEN_ID is as ``list`` shows it."""

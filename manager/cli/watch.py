@@ -22,7 +22,7 @@ from manager.cli.times import shown
 from manager.config import ManagerSettings
 from manager.protocol.job_state import Moment
 from manager.store.store import Store
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.clock import Clock, SystemClock
 from shared.messages import Outcome
 from shared.output import json_text
@@ -41,7 +41,14 @@ LONGEST = timedelta(seconds=2)
 _STYLES = {"done": "green", "failed": "red", "cancelled": "yellow", "expired": "red"}
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-manager watch",
+        "mpc-manager watch --once",
+        "mpc-manager watch --json",
+        codes={0: "it was told to end, by Ctrl-C or SIGTERM"},
+    )
+)
 @click.option("--once", is_flag=True, help="Print how it is now, and end.")
 @json_output(Snapshot)
 @click.pass_obj

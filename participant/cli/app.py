@@ -10,8 +10,10 @@ from typing import TypeVar
 import click
 
 from participant.config import (
+    DEFAULT_HOME,
     SETTINGS_FILE,
     ParticipantSettings,
+    absolute,
     load_settings,
     named_home,
 )
@@ -130,6 +132,15 @@ class App:
                 f"get a token from the operator, then: {PROGRAM} register",
             )
         return home
+
+
+def app_of(
+    home: Path | None, identity: str | None, config: Path | None, log_level: str | None
+) -> App:
+    """Return a call of the program, by its options."""
+    named = named_home(home)
+    place = Place(named or absolute(DEFAULT_HOME), is_named=named is not None)
+    return App(place, identity, config, log_level)
 
 
 def password_options(command: _Decorated) -> _Decorated:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.shell_completion import ShellComplete
 
-from participant.cli.app import PROGRAM, App
+from participant.cli.app import PROGRAM, App, app_of
 from participant.cli.shown import name_of
 from participant.home.folder import Home
 from participant.service.job_list import kept_jobs, running_jobs
@@ -80,16 +80,20 @@ def _offer(names: Callable[[App], Iterable[str]]) -> Offer:
     """Return a parameter's completion out of the names that a home knows."""
 
     def offer(context: click.Context, _: click.Parameter, start: str) -> list[str]:
-        app = context.find_object(App)
-        if app is None:
-            return []
         try:
+            app = context.find_object(App) or _called(context)
             known = dict.fromkeys(names(app))
         except FrameworkError:
             return []  # the command will say what is wrong
         return [name for name in known if name.startswith(start)]
 
     return offer
+
+
+def _called(context: click.Context) -> App:
+    """Return the call that is being typed; a shell's Tab key runs no command."""
+    given = context.find_root().params
+    return app_of(given.get("home"), given.get("identity"), given.get("config"), None)
 
 
 def _jobs(home: Home) -> list[Answer]:

@@ -13,7 +13,7 @@ from participant.datasets import tables
 from participant.home import dataset_list
 from participant.home.folder import Home
 from participant.service.local import NotRunningError, ask_once
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.errors import ConfigError, RefusedError
 from shared.output import json_text, path_text
 from shared.printing import print_table
@@ -24,7 +24,7 @@ def dataset() -> None:
     """Say which files this participant offers, and under which names."""
 
 
-@dataset.command()
+@dataset.command(epilog=closing("mpc-participant dataset add visits visits.csv"))
 @click.argument("name")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.pass_obj
@@ -43,7 +43,7 @@ def add(app: App, name: str, path: Path) -> None:
     _notify(home)
 
 
-@dataset.command("list")
+@dataset.command("list", epilog=closing("mpc-participant dataset list"))
 @json_output(list[OfferedDataset])
 @click.pass_obj
 def list_datasets(app: App, as_json: bool) -> None:
@@ -59,7 +59,7 @@ def list_datasets(app: App, as_json: bool) -> None:
     print_table(table)
 
 
-@dataset.command()
+@dataset.command(epilog=closing("mpc-participant dataset remove visits"))
 @click.argument("name", shell_complete=own_datasets)
 @click.pass_obj
 def remove(app: App, name: str) -> None:

@@ -10,12 +10,12 @@ from participant.cli.outputs import Identity, identity_output
 from participant.home.folder import Home
 from participant.home.identities import Known
 from participant.service.running import is_running
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.output import json_text
 from shared.printing import print_table
 
 
-@click.command()
+@click.command(epilog=closing("mpc-participant identities"))
 @json_output(list[Identity])
 @click.pass_obj
 def identities(app: App, as_json: bool) -> None:

@@ -15,11 +15,11 @@ from participant.service.control import find_job
 from participant.service.job_list import kept_jobs, running_jobs
 from participant.service.local import NotRunningError, ask_once
 from participant.service.summary import summary
-from shared.cli import ExitCode, json_output
+from shared.cli import ExitCode, closing, json_output
 from shared.output import json_text
 
 
-@click.command()
+@click.command(epilog=closing("mpc-participant jobs"))
 @json_output(list[AskedJob])
 @password_options
 @click.pass_obj
@@ -39,7 +39,19 @@ def jobs(
         print_jobs(found)
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-participant result J001",
+        "mpc-participant result J001 --json > J001.json",
+        codes={
+            0: "the result was printed",
+            1: "the job ended without a result",
+            4: "the broker cannot be reached",
+            5: "there is no such job",
+            130: "Ctrl-C: the job goes on",
+        },
+    )
+)
 @click.argument("job", shell_complete=job_names)
 @quiet_option
 @json_output(AskedJob)
@@ -67,7 +79,16 @@ def result(
     return follow(app, home, password, request, quiet=quiet, as_json=as_json)
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-participant cancel J001",
+        codes={
+            0: "the manager was asked, or the job was over",
+            3: "no control process runs in the home",
+            5: "there is no such job",
+        },
+    )
+)
 @click.argument("job", shell_complete=job_names)
 @click.pass_obj
 def cancel(app: App, job: str) -> int:

@@ -20,7 +20,7 @@ from participant.service.registering import Application
 from participant.service.registering import register as register_now
 from participant.service.running import connect, context
 from shared import token as tokens
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.crypto.derivation import fingerprint_text
 from shared.errors import ConfigError
 from shared.names import Io, Role
@@ -29,7 +29,17 @@ from shared.output import json_text, path_text
 MAX_TOKEN_BYTES = 4096
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-participant register --token-file analyst.token",
+        "mpc-participant register --token-file - --attr location=miami < server.token",
+        codes={
+            3: "the token is malformed, or the home is taken",
+            4: "the broker or the manager does not answer",
+            5: "the manager refused the token",
+        },
+    )
+)
 @click.option(
     "--token-file",
     type=click.Path(allow_dash=True, dir_okay=False, path_type=str),

@@ -34,7 +34,7 @@ from participant.statistics.params import (
     Params,
     Reveal,
 )
-from shared.cli import ExitCode, MisspeltError, json_output
+from shared.cli import ExitCode, MisspeltError, closing, json_output
 from shared.config import parse_duration
 from shared.errors import FailureCode, RefusedError
 from shared.messages import Requirements
@@ -46,7 +46,21 @@ MISNAMED = frozenset({FailureCode.NO_SOURCES.value, FailureCode.REFUSED.value})
 """How a job ends of which a dataset or column is misspelt."""
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-participant runmpc --statistic mean --dataset visits --column mdvis",
+        "mpc-participant runmpc --statistic median --dataset visits --column disea"
+        " --servers 3 --location miami",
+        codes={
+            0: "the result was printed; with --detach, the job was asked for",
+            1: "the job failed, was refused by a party, or ended in another way",
+            2: "the statistic cannot be asked so",
+            3: "nobody is registered in the home",
+            4: "the broker cannot be reached",
+            130: "Ctrl-C: the job goes on",
+        },
+    )
+)
 @click.option(
     "--statistic",
     required=True,

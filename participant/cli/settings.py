@@ -3,7 +3,7 @@
 import click
 
 from participant.cli.app import App
-from shared.cli import json_output
+from shared.cli import closing, json_output
 from shared.settings_shown import Setting, print_settings
 
 
@@ -12,7 +12,7 @@ def config() -> None:
     """Show the settings."""
 
 
-@config.command()
+@config.command(epilog=closing("mpc-participant config show"))
 @json_output(list[Setting])
 @click.pass_obj
 def show(app: App, as_json: bool) -> None:

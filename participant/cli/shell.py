@@ -16,7 +16,7 @@ from participant.cli.completion import candidates
 from participant.cli.session import NOT_HERE, Session, prompt_commands
 from participant.home import secret_file
 from shared import token as tokens
-from shared.cli import ExitCode, print_error, run
+from shared.cli import ExitCode, closing, print_error, run
 from shared.errors import ConfigError
 from shared.suggestion import did_you_mean
 
@@ -24,7 +24,9 @@ ReadLine = Callable[[str], str]
 """From the prompt to the next line; ``EOFError`` behind the last one."""
 
 
-@click.command()
+@click.command(
+    epilog=closing("mpc-participant shell", "mpc-participant shell < commands.txt")
+)
 @click.pass_obj
 def shell(app: App) -> int:
     """Work at a prompt: register, connect, runmpc, jobs, result, exit.
@@ -109,10 +111,7 @@ def _unknown(word: str) -> tuple[str, str]:
     if word.startswith(tokens.MARK):
         return "a token is not a command", "register asks for it, and does not show it"
     if word in NOT_HERE:
-        return (
-            f"{word!r} is for the command line",
-            "connect stays connected here; help lists the commands",
-        )
+        return f"{word!r} is for the command line", NOT_HERE[word]
     near = did_you_mean(word, prompt_commands.list_commands(_nowhere()))
     hint = f"{near} help lists the commands" if near else "help lists the commands"
     return f"there is no command {word!r}", hint

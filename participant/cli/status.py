@@ -9,12 +9,21 @@ from rich.table import Table
 from participant.cli.app import App
 from participant.cli.outputs import Status, status_output
 from participant.service.local import ask_once
-from shared.cli import ExitCode, json_output
+from shared.cli import ExitCode, closing, json_output
 from shared.output import json_text
 from shared.printing import print_table
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-participant status",
+        codes={
+            0: "it is online",
+            3: "no control process runs in the home",
+            75: "it runs, and is not online yet",
+        },
+    )
+)
 @json_output(Status)
 @click.pass_obj
 def status(app: App, as_json: bool) -> int:
