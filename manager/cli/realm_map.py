@@ -52,9 +52,7 @@ Links = Mapping[tuple[str, str], LinkUse]
 """Links by their two ends, in the order of the alphabet."""
 
 
-@click.command(
-    "map", epilog=closing("mpc-manager map realm.svg", "mpc-manager map - > realm.svg")
-)
+@click.command("map", epilog=closing("mpc-manager map realm.svg"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.pass_obj
 def realm_map(settings: ManagerSettings, file: Path) -> None:

@@ -2,25 +2,31 @@
 
 import asyncio
 import io
+import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from manager.cli.main import PROGRAM, manager
 from manager.cli.outputs import Snapshot
 from manager.cli.watch import GRACE, follow, live, look, picture
 from manager.config import ManagerSettings
 from manager.protocol.job_state import Moment
 from manager.protocol.presence import Presence
+from shared.cli import run
 from shared.clock import to_ms
 from shared.messages import Outcome
 from shared.names import Io, Principal, Role
 from shared.printing import print_table
 from tests.manager_realm import FakeClock, ManagerRealm
+from tests.terminal import CTRL_C, Terminal
 from tests.unit.manager.cli.jobs_shown import START, job
 from tests.unit.manager.cli.test_realm_map import EVERYBODY
 
+ROOT = Path(__file__).resolve().parents[4]
 HOSTILE = "[/] [red] :smile: said by a source"
 SNAPSHOT = Snapshot(
     realm="demo",
@@ -109,3 +115,54 @@ def test_the_store_is_looked_at(tmp_path: Path) -> None:
     assert [each.outcome for each in fresh.ended] == [Outcome.FAILED]
     assert (fresh.registered, fresh.running) == (1, ())
     assert (fresh.is_stale, stale.is_stale) == (False, True)
+
+
+def test_watching_ends_well_with_ctrl_c(tmp_path: Path) -> None:
+    """On a terminal that cannot draw it prints snapshots; the exit code is 0."""
+    realm = asyncio.run(_realm(tmp_path / "manager.db"))
+    realm.store.close()
+    command = [sys.executable, "-m", "manager", "--home", str(tmp_path), "watch"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with Terminal(command, environment) as terminal:
+        terminal.until("no_sources")
+        terminal.press(CTRL_C)
+        code = terminal.end()
+
+    assert code == 0
+    assert "Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_one_look_is_enough_for_scripts(
+    tmp_path: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends by itself."""
+    realm = asyncio.run(_realm(tmp_path / "manager.db"))
+    realm.store.close()
+    code = run(manager, PROGRAM, ["--home", str(tmp_path), "watch", "--once", *more])
+
+    assert code == 0
+    assert "client001" in capsys.readouterr().out
+
+
+def test_a_picture_goes_where_it_is_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a job, and of the realm; alone on stdout, or in a file."""
+    realm = asyncio.run(_realm(tmp_path / "manager.db"))
+    realm.store.close()
+    home = ["--home", str(tmp_path)]
+    file = tmp_path / "map.svg"
+    show = [*home, "jobs", "show", "J001", "--timeline", "-"]
+    codes = [
+        run(manager, PROGRAM, show),
+        run(manager, PROGRAM, [*home, "map", str(file)]),
+        run(manager, PROGRAM, [*show, "--json"]),
+    ]
+    printed = capsys.readouterr()
+
+    assert codes == [0, 0, 2]
+    assert printed.out.startswith("<svg ")
+    assert printed.out.endswith("</svg>\n")
+    assert "client001" in file.read_text()
+    assert "give --timeline or --json, not both" in printed.err
