@@ -20,6 +20,9 @@ from shared.cli import ExitCode, closing, print_error, run
 from shared.errors import ConfigError
 from shared.suggestion import did_you_mean
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What ends a prompt from outside."""
+
 ReadLine = Callable[[str], str]
 """From the prompt to the next line; ``EOFError`` behind the last one."""
 
@@ -47,7 +50,7 @@ def shell(app: App) -> int:
     if app.identity is not None:
         session.use(app.path)
     read = _terminal(session) if is_terminal else _piped
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, partial(_end, session))
     try:
@@ -158,5 +161,7 @@ def _piped(_: str) -> str:
 
 def _end(session: Session, _number: int, _frame: FrameType | None) -> None:
     """Leave at once, and in good order, when the terminal or the system says so."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, until the very end
     session.is_over = True
     raise KeyboardInterrupt
