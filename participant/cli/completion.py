@@ -10,6 +10,7 @@ import click
 from click.shell_completion import ShellComplete
 
 from participant.cli.app import PROGRAM, App, app_of
+from participant.cli.outputs import job_output
 from participant.cli.shown import name_of
 from participant.home.folder import Home
 from participant.service.job_list import kept_jobs, running_jobs
@@ -114,8 +115,15 @@ def _asked_datasets(app: App) -> Iterable[str]:
     yield from (str(job["dataset"]) for job in _jobs(home) if job.get("dataset"))
 
 
+def _asked_columns(app: App) -> Iterable[str]:
+    """Yield the columns of earlier jobs."""
+    for job in _jobs(app.home()):
+        yield from job_output(job).columns
+
+
 own_datasets = _offer(lambda app: app.home().datasets())
 asked_datasets = _offer(_asked_datasets)
+asked_columns = _offer(_asked_columns)
 job_names = _offer(lambda app: [name_of(job) for job in _jobs(app.home())])
 identity_names = _offer(
     lambda app: [

@@ -8,7 +8,7 @@ import uvloop
 from rich.console import Console
 
 from participant.cli.app import App, password_for, password_options, say
-from participant.cli.completion import asked_datasets, statistics
+from participant.cli.completion import asked_columns, asked_datasets, statistics
 from participant.cli.outputs import AskedJob, job_output
 from participant.cli.progress import quiet_option, telling
 from participant.cli.shown import name_of, near_names, print_end
@@ -76,9 +76,19 @@ MISNAMED = frozenset({FailureCode.NO_SOURCES.value, FailureCode.REFUSED.value})
     help="Of every source.",
 )
 @click.option(
-    "--column", "columns", multiple=True, metavar="NAME", help="May be repeated."
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=asked_columns,
+    help="May be repeated.",
 )
-@click.option("--target", metavar="NAME", help="What a regression explains.")
+@click.option(
+    "--target",
+    metavar="NAME",
+    shell_complete=asked_columns,
+    help="What a regression explains.",
+)
 @click.option("--edges", metavar="E0,E1,…", help="Of a histogram, increasing.")
 @click.option("--q", metavar="0…1", help="Which quantile.")
 @click.option("--by", metavar="NAME", help="Column that says a row's group.")

@@ -45,6 +45,7 @@ def session(tmp_path: Path) -> Session:
         ("runmpc --statistic ", "me", ["mean ", "median "]),
         ("runmpc --statistic=", "me", ["mean ", "median "]),
         ("runmpc --dataset ", "", ["visits "]),
+        ("runmpc --column ", "", ["mdvis "]),
         ("runmpc --missing ", "r", ["refuse "]),
         ("runmpc --purpose 'all ", "re", []),
         ("nonsense ", "", []),
