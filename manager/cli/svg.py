@@ -136,21 +136,30 @@ def write(path: Path, picture: str) -> None:
     if path == STDOUT:
         click.echo(picture, nl=False)
         return
-    new = None
     try:
-        handle, new = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(picture)
-        Path(new).chmod(0o666 & ~_mask())
-        Path(new).replace(path)
+        if path.exists() and not path.is_file():
+            path.write_text(picture, encoding="utf-8")  # a device is not replaced
+        else:
+            _replace(path.resolve(), picture)
     except OSError as error:
-        if new is not None:
-            with contextlib.suppress(OSError):
-                Path(new).unlink()
         raise ConfigError(
             f"cannot write {path}: {error.strerror}",
             "name a file in a folder that you may write to, or '-' for stdout",
         ) from error
+
+
+def _replace(path: Path, picture: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    new = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(picture)
+        new.chmod(0o666 & ~_mask())
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
 
 
 def _mask() -> int:
