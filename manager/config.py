@@ -7,7 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.config import Duration, Settings, environment_of, load
+from shared.config import (
+    Duration,
+    Explained,
+    Settings,
+    environment_of,
+    explain,
+    load,
+)
 from shared.errors import ConfigError
 from shared.names import Realm, check_realm
 from shared.transport.endpoint import parse_endpoints
@@ -123,3 +130,19 @@ def load_settings(
         config or home / SETTINGS_FILE,
         not_in_file=frozenset({"home"}),
     )
+
+
+def explain_settings(
+    flags: Mapping[str, object], config: Path | None = None
+) -> tuple[Explained, ...]:
+    """Return the manager's settings, and where each comes from.
+
+    Args:
+        flags: as for ``load_settings``.
+        config: likewise.
+
+    Raises:
+        ConfigError: a setting is unknown or not valid.
+    """
+    settings = load_settings(flags, config)
+    return explain(settings, flags, config or settings.home / SETTINGS_FILE)

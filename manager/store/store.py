@@ -1,7 +1,8 @@
 """The store: opens the file, hands out transactions.
 
-SQLite in WAL mode. Every transaction begins with ``BEGIN IMMEDIATE``, so that it
-never fails half-way because another process wrote.
+SQLite in WAL mode. A transaction that writes begins with ``BEGIN IMMEDIATE``, so that
+it never fails half-way because another process wrote; one that reads sees the store
+as it was when it began, and keeps nobody waiting.
 """
 
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from shared.errors import ConfigError, StoreError
 IN_MEMORY: Final = ":memory:"
 BUSY_TIMEOUT: Final = timedelta(seconds=5)
 _VERSION_KEY: Final = "schema_version"
+_READS: Final = "mpc_reads"
+"""Marks connections whose transactions only read."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -71,6 +74,7 @@ class Store:
                 "timeout": BUSY_TIMEOUT.total_seconds(),
             },
         )
+        self._reader = self._engine.execution_options(**{_READS: True})
         self._synchronous = synchronous
         event.listen(self._engine, "connect", self._configure)
         event.listen(self._engine, "begin", _begin)
@@ -112,7 +116,7 @@ class Store:
                 f"there is no store at {path}", "make a realm: mpc-manager init"
             )
         store = cls(path, synchronous)
-        with _errors(), store._engine.begin() as connection:
+        with _errors(), store._reader.begin() as connection:
             found = None
             if inspect(connection).has_table(schema.meta.name):
                 found = connection.execute(
@@ -137,6 +141,30 @@ class Store:
         with _errors(), self._engine.begin() as connection:
             yield _unit(connection)
 
+    @contextmanager
+    def reading(self) -> Iterator[Unit]:
+        """Run one transaction that only reads.
+
+        Raises:
+            StoreError: the store cannot be read, or something was written.
+        """
+        with _errors(), self._reader.begin() as connection:
+            connection.exec_driver_sql("PRAGMA query_only=ON")
+            try:
+                yield _unit(connection)
+            finally:
+                connection.exec_driver_sql("PRAGMA query_only=OFF")
+
+    def version(self) -> int:
+        """Return a number that is another one after every change by somebody else.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with _errors(), self._reader.begin() as connection:
+            found: int = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+        return found
+
     def close(self) -> None:
         """Close the file."""
         self._engine.dispose()
@@ -154,7 +182,8 @@ class Store:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get(_READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from participant.cli.app import PROGRAM, App
-from participant.home.identities import place_of
+from participant.cli.app import PROGRAM, app_of
 from shared import log
 from shared.cli import (
+    MEANINGS,
     LazyGroup,
+    closing,
     config_option,
     home_option,
     log_level_option,
@@ -31,19 +32,37 @@ COMMANDS = {
     "cancel": "participant.cli.jobs:cancel",
     "status": "participant.cli.status:status",
     "identities": "participant.cli.identities:identities",
+    "config": "participant.cli.settings:config",
+    "completion": "shared.completion:completion",
     "shell": "participant.cli.shell:shell",
 }
+
+
+def _identities(
+    context: click.Context, parameter: click.Parameter, start: str
+) -> list[str]:
+    from participant.cli.completion import (  # noqa: PLC0415 - only the Tab key needs it
+        identity_names,
+    )
+
+    return identity_names(context, parameter, start)
 
 
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    epilog=closing(
+        "mpc-participant register --token-file analyst.token",
+        "mpc-participant --home server1 run",
+        codes=MEANINGS,
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @home_option
 @click.option(
     "--identity",
     metavar="NAME",
+    shell_complete=_identities,
     help="Which one, by name or number, where several are registered.",
 )
 @config_option
@@ -65,7 +84,7 @@ def participant(
     be left out.
     """
     log.configure(log_level or COMMAND_LOG_LEVEL)
-    context.obj = App(place_of(home), identity, config, log_level)
+    context.obj = app_of(home, identity, config, log_level)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from participant.cli.register import enrol, read_token
 from participant.home.folder import Home
 from participant.service.running import serve_until_signal
 from shared import log
+from shared.cli import closing
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,13 @@ class _Flags:
         return {name: value for name, value in flags.items() if value}
 
 
-@click.command("run")
+@click.command(
+    "run",
+    epilog=closing(
+        "mpc-participant run",
+        "mpc-participant run --listen 0.0.0.0:1270 --slots 4",
+    ),
+)
 @click.option(
     "--listen",
     multiple=True,

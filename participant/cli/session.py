@@ -17,8 +17,12 @@ from shared.errors import ConfigError
 
 NOBODY = "mpc"
 """Who is at the prompt as long as nobody is known."""
-NOT_HERE = frozenset({"run", "shell"})
-"""Commands of the program that a prompt has no use for."""
+NOT_HERE = {
+    "run": "connect stays connected here; help lists the commands",
+    "shell": "this is the prompt; help lists the commands",
+    "completion": "the Tab key completes here",
+}
+"""Commands of the program that a prompt has no use for, and why."""
 
 
 class Session(App):

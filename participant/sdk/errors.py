@@ -2,7 +2,7 @@
 
 from participant.service.job_list import name_of, phase_in
 from participant.service.local import Answer
-from participant.service.summary import Phase
+from participant.service.summary import PHASE_WORDS, Phase
 from shared.errors import FailureCode, FrameworkError, JobAbortedError
 from shared.messages import Outcome
 
@@ -54,11 +54,14 @@ def failure_of(answer: Answer) -> JobFailedError:
         kind = JobCancelledError
     elif code is FailureCode.REFUSED:
         kind = JobRefusedError
+    phase = phase_in(answer)
     where = f" at {party}" if party else ""
+    if phase in PHASE_WORDS:
+        where += f" while {PHASE_WORDS[phase]}"
     return kind(
         f"{name_of(answer)} {state} ({code}){where}: {reason}",
         code,
         party or None,
-        phase_in(answer),
+        phase,
         name_of(answer),
     )

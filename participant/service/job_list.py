@@ -1,8 +1,9 @@
 """One's own jobs: from the running control process or the journal; their results."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from participant.home.folder import Home
 from participant.protocol.model import PartyJob
@@ -31,7 +32,7 @@ def kept_jobs(home: Home, password: bytes | None) -> list[PartyJob]:
     return [job for job in home.journal(identity).read() if job.time_of("requested")]
 
 
-def read_figures(answer: Answer) -> Mapping[str, object]:
+def read_figures(answer: Answer) -> dict[str, JsonValue]:
     """Return the figures in the result's file of a job that is done.
 
     Raises:
@@ -39,7 +40,7 @@ def read_figures(answer: Answer) -> Mapping[str, object]:
     """
     path = Path(str(answer.get("result")))
     try:
-        figures = json.loads(path.read_text())["result"]
+        figures: JsonValue = json.loads(path.read_text())["result"]
     except OSError as error:
         raise ConfigError(
             f"cannot read the result in {path}: {error.strerror}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum, unique
+from typing import Final
 
 from participant.protocol.model import PartyJob, Stage
 from shared.codec import Value
@@ -28,6 +29,15 @@ class Phase(StrEnum):
     FETCHING = "fetching"
     DONE = "done"
 
+
+PHASE_WORDS: Final[Mapping[Phase, str]] = {
+    Phase.ASKED: "waiting for the manager",
+    Phase.ACCEPTING: "waiting for the other parties to accept",
+    Phase.LINKING: "opening links to the MPC servers",
+    Phase.COMPUTING: "the MPC servers compute",
+    Phase.FETCHING: "fetching the result",
+}
+"""What happens in each phase in which a consumer waits, in order."""
 
 _FURTHEST = (
     (Stage.COMPUTED, Phase.FETCHING),
@@ -104,24 +114,16 @@ def _times(job: PartyJob) -> dict[str, Value]:
 def _waiting(job: PartyJob) -> str:
     """Say what the job waits for."""
     match job.stage:
-        case Stage.ASKED:
-            return job.note or "waiting for the manager"
-        case Stage.PREPARING:
-            return "reading the data"
-        case Stage.ACCEPTED:
-            return "waiting for the other parties to accept"
-        case Stage.STARTED:
-            return "opening links to the MPC servers"
-        case Stage.LINKED | Stage.RUNNING:
-            return "the MPC servers compute"
-        case Stage.COMPUTED:
-            return "fetching the result"
+        case Stage.ASKED if job.note:
+            return job.note
         case Stage.REFUSED:
             return f"refused here: {job.refusal[1]}" if job.refusal else "refused here"
         case Stage.FAILED:
             return "failed here; waiting for the manager to close it"
-        case Stage.DELIVERED | Stage.CLOSED:
-            return ""
+        case Stage.PREPARING:
+            return "reading the data"
+        case _:
+            return PHASE_WORDS.get(phase_of(job), "")
 
 
 def _asked(job: PartyJob) -> Mapping[str, Value]:

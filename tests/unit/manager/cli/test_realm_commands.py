@@ -160,7 +160,7 @@ def test_jobs_and_participants_are_shown(
         "closed",
         "no_sources",
     )
-    assert job["times"]["requested"] > 0
+    assert job["times"]["requested"] == "2030-01-01T06:00:00.000Z"
     assert [entry["principal"] for entry in people] == ["client001"]
     assert "client001" in text
     assert command("jobs", "cancel", "1") == ExitCode.REFUSED
@@ -186,3 +186,26 @@ def test_a_revocation_is_left_for_the_running_manager(
 
     assert code == ExitCode.DONE
     assert commands == [(CommandKind.REVOKE_TOKEN, bytes.fromhex(token_id))]
+
+
+def test_settings_are_shown_with_where_they_come_from(
+    home: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The home by its option, the realm by the file in it."""
+    monkeypatch.setenv("MPC_LOG_LEVEL", "error")
+    code = command("config", "show", "--json")
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+
+    assert code == ExitCode.DONE
+    assert found["home"]["where"] == "--home"
+    assert found["realm"]["where"] == str(home / "manager.toml")
+    assert found["log_level"]["where"] == "MPC_LOG_LEVEL"
+    assert found["offer_timeout"] == {
+        "name": "offer_timeout",
+        "value": "5s",
+        "source": "default",
+        "where": None,
+    }

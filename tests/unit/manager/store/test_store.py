@@ -172,3 +172,28 @@ def test_a_state_of_unknown_parts_is_not_packed() -> None:
     state = Presence(Principal("x"), datasets=(1.5,))  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(CodecError):
         Packer(Presence).pack(state)
+
+
+def test_a_reader_keeps_no_writer_waiting_and_writes_nothing(tmp_path: Path) -> None:
+    """It sees what was there when it began, and afterwards that it has changed."""
+    path = tmp_path / "s.db"
+    writer = Store.create(path)
+    reader = Store.open(path)
+    before = reader.version()
+    with reader.reading() as looking:
+        assert looking.sessions.presences() == []
+        with writer.transaction() as unit:
+            unit.sessions.save_presence(Presence(Principal("client001")))
+
+        assert looking.sessions.presences() == []
+    with pytest.raises(StoreError), reader.reading() as looking:
+        looking.sessions.save_presence(Presence(Principal("client002")))
+    with reader.reading() as looking:
+        seen = [presence.principal for presence in looking.sessions.presences()]
+    with reader.transaction() as unit:
+        unit.sessions.save_presence(Presence(Principal("client003")))
+    after = reader.version()
+
+    assert seen == ["client001"]
+    assert before != after
+    assert after == reader.version()

@@ -261,7 +261,9 @@ def test_endings_are_errors(state: str, code: str, kind: type[JobFailedError]) -
     assert type(error) is kind
     assert (error.code, error.party) == (FailureCode(code), "Liberty001")
     assert (error.phase, error.job) == (Phase.COMPUTING, "J001")
-    assert str(error) == f"J001 {state} ({code}) at Liberty001: why not"
+    assert str(error) == (
+        f"J001 {state} ({code}) at Liberty001 while the MPC servers compute: why not"
+    )
 
 
 def test_a_timeout_is_one_of_python_too() -> None:
