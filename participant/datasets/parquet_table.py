@@ -15,7 +15,7 @@ from participant.columns import FloatColumn, Missing, row_after, without_gaps
 from participant.datasets.numpy_table import as_numbers
 from shared.errors import RefusalCode, RefusedError
 
-BATCH_ROWS: Final = 1 << 16
+BATCH_ROWS: Final = 1 << 15
 
 
 class ParquetTable:
@@ -73,7 +73,7 @@ def _is_numeric(kind: pa.DataType) -> bool:
 
 
 def _numbers(column: pa.Array, name: str) -> FloatColumn:
-    """Return the values as float64, correctly rounded; null and NaN are gaps."""
+    """Return the values as float64, correctly rounded; NaN for null."""
     is_null = column.is_null().to_numpy(zero_copy_only=False)
     filled = column.fill_null(0) if column.null_count else column
     values = filled.to_numpy(zero_copy_only=False)

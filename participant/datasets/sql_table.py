@@ -21,7 +21,6 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.pool import NullPool
 
 from participant.columns import FloatColumn, Missing, row_after, without_gaps
-from participant.datasets.numpy_table import as_numbers
 from shared.errors import RefusalCode, RefusedError
 
 BATCH_ROWS: Final = 1 << 14
@@ -136,10 +135,10 @@ def _existing(url: URL) -> URL:
 
 
 def _numbers(cells: list[object], name: str, before: int) -> FloatColumn:
-    """Return the values as float64, correctly rounded; NULL and NaN are gaps."""
+    """Return the values as float64, correctly rounded; NaN for NULL."""
     if set(map(type, cells)) <= _NUMERIC:
         try:
-            return as_numbers(np.array(cells, np.float64), name)
+            return np.array(cells, np.float64)
         except (OverflowError, ValueError):
             pass  # a number beyond float64, or a decimal that signals
     index = next(index for index, cell in enumerate(cells) if not _is_number(cell))
@@ -150,14 +149,13 @@ def _numbers(cells: list[object], name: str, before: int) -> FloatColumn:
 
 
 def _is_number(cell: object) -> bool:
-    if cell is None:
-        return True
-    if not isinstance(cell, int | float | Decimal):
+    if type(cell) not in _NUMERIC:
         return False
     try:
-        return abs(float(cell)) < float("inf") or cell != cell  # noqa: PLR0124 - NaN
+        np.float64(cell)  # type: ignore[arg-type]  # a number, or None: NaN
     except (OverflowError, ValueError):
         return False
+    return True
 
 
 def _failed(error: SQLAlchemyError, url: URL) -> RefusedError:

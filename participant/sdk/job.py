@@ -139,7 +139,8 @@ class AsyncJob:
         end = following.result()
         if end.get("state") != Outcome.DONE:
             raise failure_of(end)
-        return await asyncio.to_thread(make_result, end)
+        # Not in a thread: a program that ends cannot start one any more.
+        return make_result(end)
 
     async def cancel(self) -> None:
         """Give the job up; ``result`` raises ``JobCancelledError`` once it has ended.

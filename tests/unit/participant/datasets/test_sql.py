@@ -277,3 +277,13 @@ def test_a_password_in_what_the_driver_says_is_left_out() -> None:
     said = SQLAlchemyError("bad s3cret/word or s3cret%2Fword")
 
     assert sql_table._failed(said, url).hint == "its driver says: bad *** or ***"
+
+
+def test_numbers_of_a_drivers_own_kind_are_no_numbers() -> None:
+    """Only Python's are known to mean what they hold; the row is told."""
+
+    class Year(int):
+        """As a driver may have it."""
+
+    with pytest.raises(RefusedError, match="'a' is not a finite number in row 9"):
+        sql_table._numbers([2024, Year(2024)], "a", 7)
