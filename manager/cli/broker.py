@@ -23,8 +23,9 @@ def broker() -> None:
 def start(settings: ManagerSettings, as_json: bool) -> None:
     """Start the private node and wait until it serves.
 
-    It belongs to the user who starts it, listens on the loopback address only and
-    goes on when this command ends. Starting one that runs changes nothing.
+    It belongs to the user who starts it, listens on the loopback address only
+    (the setting broker_listen opens AMQP to others) and goes on when this command
+    ends. Starting one that runs changes nothing.
     """
     node = private_node(settings)
     status = node.start(progress=_tell)
@@ -97,6 +98,10 @@ def _print_node(node: PrivateNode, status: NodeStatus, as_json: bool) -> None:
             "pid": status.pid,
             "node": status.node_name,
             "amqp_url": status.amqp_url,
+            "participants_use": ",".join(
+                each.url(is_tls=True) for each in status.advertised
+            )
+            or status.amqp_url,
             "management_url": status.management_url,
             "administration_url": status.administration_url,
             "authority_file": str(status.authority_path),

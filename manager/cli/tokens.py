@@ -67,7 +67,7 @@ def create(
     keys, store = open_keys(settings), open_store(settings)
     access = broker_access(settings)
     with access.admin() as admin:
-        address = BrokerAddress(access.amqp_url, _hash_of(access.authority))
+        address = BrokerAddress(access.public_url, _hash_of(access.authority))
         for _ in range(count):
             now = SystemClock().now()
             made = create_token(
