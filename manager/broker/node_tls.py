@@ -58,7 +58,8 @@ class NodeTls:
     def create(self, realm: Realm, hosts: Sequence[str], now: datetime) -> None:
         """Make what is missing or is not good for these hosts.
 
-        The authority is kept whatever happens: participants pin it.
+        The authority is kept whatever happens: participants pin it. Without its key
+        it is somebody else's, who signs for these hosts.
 
         Args:
             realm: shown in the names.
@@ -67,7 +68,8 @@ class NodeTls:
             now: an aware time.
 
         Raises:
-            ConfigError: a file is damaged or cannot be written.
+            ConfigError: a file is damaged or cannot be written, or what somebody else
+                signed is not for these hosts.
         """
         begins, ends = now - _SKEW, now + LIFETIME
         if not self.authority_path.exists():
@@ -75,10 +77,13 @@ class NodeTls:
             write_private(self.authority_key_path, authority.key)
             write_private(self.authority_path, authority.certificate)
             self.chain_path.unlink(missing_ok=True)
-        wanted = {HOST, LOOPBACK, *hosts}
         try:
-            if self._shown_hosts() == wanted:
-                return
+            shown = self._shown_hosts()
+            if not self.authority_key_path.exists():
+                return self._check_names({LOOPBACK, *hosts} - shown)
+            wanted = {HOST, LOOPBACK, *hosts}
+            if shown == wanted:
+                return None
             made = create_broker_certificate(
                 self._authority(), realm, wanted, begins, ends
             )
@@ -90,6 +95,18 @@ class NodeTls:
             ) from error
         write_private(self.key_path, made.key)
         write_private(self.chain_path, made.chain)
+        return None
+
+    def _check_names(self, missing: set[str]) -> None:
+        """Refuse a certificate of an authority whose key is not here."""
+        if missing:
+            raise ConfigError(
+                f"{self.chain_path} is not there, or not good for"
+                f" {', '.join(sorted(missing))}",
+                "let the authority whose certificate is in"
+                f" {self.authority_path.name} sign one for these names, and put it"
+                f" there with its key, {self.key_path.name}",
+            )
 
     def _shown_hosts(self) -> frozenset[str]:
         """Return where the node's certificate is good; nowhere if there is none."""

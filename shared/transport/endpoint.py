@@ -102,7 +102,7 @@ def _advertised(address: str, port: int) -> Advertised:
             f"{address!r} is not where others can reach the broker",
             "write host or host:port, [v6] or [v6]:port for IPv6",
         )
-    return Advertised(host, given or port)
+    return Advertised(str(literal or host), given or port)
 
 
 def _is_name(host: str) -> bool:

@@ -68,6 +68,33 @@ def test_damaged_certificates_are_refused(name: str, tmp_path: Path) -> None:
     assert "restore" in (caught.value.hint or "")
 
 
+def test_an_authority_of_others_signs_for_itself(tmp_path: Path) -> None:
+    """Its certificate is taken as it is, if it is good where the node is reached."""
+    tls = NodeTls(tmp_path)
+    tls.create(REALM, ("hub.example", "other.example"), NOW)
+    tls.authority_key_path.unlink()
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    tls.create(REALM, ("hub.example",), NOW)
+    after = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=r"not good for desk\.example") as caught:
+        tls.create(REALM, ("hub.example", "desk.example"), NOW)
+
+    assert before == after
+    assert "let the authority" in (caught.value.hint or "")
+
+
+def test_an_authority_of_others_without_a_certificate_is_refused(
+    tmp_path: Path,
+) -> None:
+    """The node must show something."""
+    tls = NodeTls(tmp_path)
+    tls.create(REALM, (), NOW)
+    tls.authority_key_path.unlink()
+    tls.key_path.unlink()
+    with pytest.raises(ConfigError, match=r"not there, or not good for 127\.0\.0\.1"):
+        tls.create(REALM, (), NOW)
+
+
 @pytest.mark.parametrize(
     ("outside", "expected"),
     [

@@ -95,6 +95,7 @@ def test_two_parties_do_not_wait_alike() -> None:
         ("hub:4671", Advertised("hub", 4671), "amqps://hub:4671"),
         ("10.0.0.1", Advertised("10.0.0.1", 5671), "amqps://10.0.0.1:5671"),
         ("[fd00::1]", Advertised("fd00::1", 5671), "amqps://[fd00::1]:5671"),
+        ("[FD00:0::1]", Advertised("fd00::1", 5671), "amqps://[fd00::1]:5671"),
         ("[fd00::1]:443", Advertised("fd00::1", 443), "amqps://[fd00::1]:443"),
     ],
 )
