@@ -25,6 +25,7 @@ PAGES = (
     "docs/tutorial.md",
     "README.md",
     "docs/operations.md",
+    "docs/deploy.md",
     "docs/settings.md",
     "docs/protocol.md",
     "docs/shell.md",
