@@ -10,7 +10,11 @@ from pathlib import Path
 
 HOSTS_FOLDER = Path("/etc/netns")
 """Where ``ip netns exec`` takes a namespace's ``/etc/hosts`` from."""
-_NFT_PACKAGES = ("nftables", "libnftables1", "libnftnl11", "libmnl0", "libjansson4")
+_NFT_PACKAGES = (
+    *("nftables", "libnftables1", "libnftnl11", "libmnl0", "libxtables12"),
+    *("libjansson4", "libgmp10", "libedit2", "libbsd0", "libmd0"),
+)
+"""Debian's, with what a bare system may lack."""
 
 
 class NotHereError(Exception):
@@ -56,25 +60,6 @@ def find_nft(folder: Path) -> Nft:
     return Nft(folder / "usr/sbin/nft", ":".join(libraries))
 
 
-def check_machine() -> None:
-    """See whether this user may make network namespaces.
-
-    Raises:
-        NotHereError: it may not.
-    """
-    if os.geteuid() != 0:
-        raise NotHereError("network namespaces of this kind take root")
-    if shutil.which("ip") is None:
-        raise NotHereError("iproute2 is not installed")
-    probe = f"mpc-{os.getpid()}-probe"
-    made = subprocess.run(
-        ["ip", "netns", "add", probe], check=False, capture_output=True
-    )
-    if made.returncode != 0:
-        raise NotHereError(f"ip netns add: {made.stderr.decode().strip()}")
-    subprocess.run(["ip", "netns", "delete", probe], check=True)
-
-
 @dataclass
 class Networks:
     """Namespaces on switches; nothing of it touches the machine's own network.
@@ -95,7 +80,7 @@ class Networks:
         _run("ip", "netns", "add", name)
         self._hosts.append(host)
         folder = HOSTS_FOLDER / name
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         known = {"localhost": "127.0.0.1"} | dict(self.names)
         (folder / "hosts").write_text(
             "".join(f"{address} {known_as}\n" for known_as, address in known.items())
@@ -142,6 +127,7 @@ class Networks:
             input=f"flush ruleset\n{text}",
             text=True,
             check=True,
+            capture_output=True,
             env=self.nft.environment(),
         )
 
@@ -158,7 +144,7 @@ class Networks:
         for host in self._hosts:
             name = self.namespace(host)
             _run("ip", "netns", "delete", name)
-            shutil.rmtree(HOSTS_FOLDER / name)
+            shutil.rmtree(HOSTS_FOLDER / name, ignore_errors=True)
         with suppress(OSError):
             HOSTS_FOLDER.rmdir()  # unless somebody else's are there
 
@@ -167,15 +153,38 @@ class Networks:
 def networks(folder: Path, names: Mapping[str, str]) -> Iterator[Networks]:
     """Have networks for a while.
 
+    Args:
+        folder: empty; for a program that is not installed.
+        names: addresses by name, for every host.
+
     Raises:
         NotHereError: this machine cannot have them.
     """
-    check_machine()
+    if os.geteuid() != 0:
+        raise NotHereError("network namespaces of this kind take root")
+    if shutil.which("ip") is None:
+        raise NotHereError("iproute2 is not installed")
     made = Networks(find_nft(folder), names)
     try:
+        _try_out(made)
         yield made
     finally:
         made.remove()
+
+
+def _try_out(made: Networks) -> None:
+    """See whether the kernel lets this user have what a test will need."""
+    try:
+        made.add("probe")
+        made.switch("probe", "wan")
+        made.rules(
+            "probe",
+            "table ip nat { chain out {"
+            " type nat hook postrouting priority 100; ct status dnat masquerade } }",
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        raise NotHereError(f"no network namespaces with nftables: {said}") from error
 
 
 def firewall(inbound: Sequence[int], outbound: Sequence[int]) -> str:
@@ -203,4 +212,4 @@ def _ports(numbers: Sequence[int]) -> str:
 
 
 def _run(*arguments: str) -> None:
-    subprocess.run(arguments, check=True, capture_output=True)
+    subprocess.run(arguments, check=True, capture_output=True, text=True)

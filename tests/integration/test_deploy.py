@@ -269,7 +269,7 @@ def deployment() -> Iterator[Deployment]:
                 made.build()
                 try:
                     made.follow("hub.example")
-                    with ThreadPoolExecutor(2) as pool:
+                    with ThreadPoolExecutor(4) as pool:
                         hosts = ("compute.example", "ward", "north", "south")
                         for done in [pool.submit(made.follow, host) for host in hosts]:
                             done.result()
