@@ -16,6 +16,16 @@ _NFT_PACKAGES = (
 )
 """Debian's, with what a bare system may lack."""
 
+_TRANSLATION = """
+table ip nat {
+  chain out {
+    type nat hook postrouting priority 100;
+    ct status dnat masquerade
+  }
+}
+"""
+"""The most that a kernel is asked for."""
+
 
 class NotHereError(Exception):
     """Why this machine cannot have such networks."""
@@ -177,11 +187,7 @@ def _try_out(made: Networks) -> None:
     try:
         made.add("probe")
         made.switch("probe", "wan")
-        made.rules(
-            "probe",
-            "table ip nat { chain out {"
-            " type nat hook postrouting priority 100; ct status dnat masquerade } }",
-        )
+        made.rules("probe", _TRANSLATION)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         raise NotHereError(f"no network namespaces with nftables: {said}") from error
