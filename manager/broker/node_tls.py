@@ -73,10 +73,17 @@ class NodeTls:
         """
         begins, ends = now - _SKEW, now + LIFETIME
         if not self.authority_path.exists():
+            if self.chain_path.exists():
+                raise ConfigError(
+                    f"{self.chain_path} is there, and"
+                    f" {self.authority_path.name} is not",
+                    "put the certificate of the authority there that signed it, or"
+                    f" remove {self.chain_path.name} and {self.key_path.name}: the"
+                    " node then makes an authority of its own",
+                )
             authority = create_broker_authority(realm, begins, ends)
             write_private(self.authority_key_path, authority.key)
             write_private(self.authority_path, authority.certificate)
-            self.chain_path.unlink(missing_ok=True)
         try:
             shown = self._shown_hosts()
             if not self.authority_key_path.exists():
@@ -93,6 +100,7 @@ class NodeTls:
                 "restore the folder from a backup, or remove *.pem and *.key there:"
                 " participants then register anew",
             ) from error
+        self.chain_path.unlink(missing_ok=True)  # never beside another key
         write_private(self.key_path, made.key)
         write_private(self.chain_path, made.chain)
         return None
@@ -105,7 +113,8 @@ class NodeTls:
                 f" {', '.join(sorted(missing))}",
                 "let the authority whose certificate is in"
                 f" {self.authority_path.name} sign one for these names, and put it"
-                f" there with its key, {self.key_path.name}",
+                f" there with its key, {self.key_path.name}; or remove *.pem and *.key"
+                " there: participants then register anew",
             )
 
     def _shown_hosts(self) -> frozenset[str]:

@@ -8,7 +8,8 @@ it reads nothing of the past, and no repeated envelope is let in after a restore
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,7 +71,10 @@ def back_up(
         for name in NAMES
         if name == DATABASE or (home / name).is_file()
     }
-    with tempfile.TemporaryDirectory(dir=home, prefix=".backup.") as made:
+    with (
+        _usable(home),
+        tempfile.TemporaryDirectory(dir=home, prefix=".backup.") as made,
+    ):
         sources[DATABASE] = Path(made) / DATABASE
         sources[KEY_FILE] = Path(made) / KEY_FILE
         copy_store(database, sources[DATABASE])
@@ -103,35 +107,44 @@ def restore(
             is as it was.
         StoreError: the store in the backup is not usable; likewise.
     """
-    if home.exists() and any(home.iterdir()):
+    with _usable(home):
+        if home.exists() and any(home.iterdir()):
+            raise ConfigError(
+                f"{home} is not empty",
+                "name an empty folder with --home: a restore replaces no manager",
+            )
+        make_home(home)
+        with tempfile.TemporaryDirectory(dir=home, prefix=".restore.") as made:
+            return _restored(file, home, Path(made), database_of, now)
+
+
+def _restored(
+    file: Path,
+    home: Path,
+    folder: Path,
+    database_of: Callable[[Path], Path],
+    now: datetime,
+) -> Restored:
+    """Take a backup out into a folder, check it, and put it where it belongs."""
+    contents = read_archive(file, folder)
+    missing = {DATABASE, KEY_FILE} - set(contents.files)
+    if missing:
         raise ConfigError(
-            f"{home} is not empty",
-            "name a folder that is, with --home: a restore never replaces a manager",
+            f"the backup lacks {min(missing)}", "name a backup that is whole"
         )
-    make_home(home)
-    folder = Path(tempfile.mkdtemp(dir=home, prefix=".restore."))
-    try:
-        contents = read_archive(file, folder)
-        missing = {DATABASE, KEY_FILE} - set(contents.files)
-        if missing:
-            raise ConfigError(
-                f"the backup lacks {min(missing)}", "name a backup that is whole"
-            )
-        _check(load_keys(folder / KEY_FILE), folder / DATABASE)
-        database = database_of(folder / "manager.toml")
-        if database.exists():
-            raise ConfigError(
-                f"there is a store at {database} already, where the settings in the"
-                " backup say",
-                "move it away: a restore never replaces a store",
-            )
-        restored = _prepared(folder / DATABASE, contents, now)
-        for name in contents.files:
-            target = database if name == DATABASE else home / name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shutil.move(folder / name, target)
-    finally:
-        shutil.rmtree(folder)
+    _check(load_keys(folder / KEY_FILE), folder / DATABASE)
+    database = database_of(folder / "manager.toml")
+    if database.exists():
+        raise ConfigError(
+            f"there is a store at {database} already, where the settings in the"
+            " backup say",
+            "move it away: a restore never replaces a store",
+        )
+    restored = _prepared(folder / DATABASE, contents, now)
+    for name in contents.files:
+        target = database if name == DATABASE else home / name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.move(folder / name, target)
     return restored
 
 
@@ -159,6 +172,17 @@ def _prepared(database: Path, contents: Contents, now: datetime) -> Restored:
         store.close()
     lost = tuple(str(each.principal) for each in people if not each.password_hash)
     return Restored(contents, len(people) - len(lost), lost)
+
+
+@contextmanager
+def _usable(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use {home}: {error.strerror}",
+            "see who owns it, and that its disk has room",
+        ) from error
 
 
 def _check(keys: ManagerKeys, database: Path) -> None:

@@ -83,6 +83,19 @@ def test_an_authority_of_others_signs_for_itself(tmp_path: Path) -> None:
     assert "let the authority" in (caught.value.hint or "")
 
 
+def test_a_certificate_without_its_authority_is_not_replaced(tmp_path: Path) -> None:
+    """Its owner forgot a file, and has perhaps no other copy of the key."""
+    tls = NodeTls(tmp_path)
+    tls.create(REALM, (), NOW)
+    tls.authority_path.unlink()
+    tls.authority_key_path.unlink()
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=r"node\.pem is there, and authority\.pem"):
+        tls.create(REALM, (), NOW)
+
+    assert before == {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+
 def test_an_authority_of_others_without_a_certificate_is_refused(
     tmp_path: Path,
 ) -> None:

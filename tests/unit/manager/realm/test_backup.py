@@ -215,6 +215,16 @@ def test_nothing_is_overwritten(home: Path) -> None:
     assert file.read_bytes() == before
 
 
+def test_a_file_is_no_home(home: Path, tmp_path: Path) -> None:
+    """And it is left as it is."""
+    (tmp_path / "new").write_text("a file")
+    with pytest.raises(ConfigError, match="cannot use") as caught:
+        restored(backed_up(home), tmp_path / "new")
+
+    assert caught.value.hint
+    assert (tmp_path / "new").read_text() == "a file"
+
+
 def test_a_backup_that_cannot_be_written_is_refused(home: Path) -> None:
     """With where it should have been."""
     with pytest.raises(ConfigError, match="cannot write"):
