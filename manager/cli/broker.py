@@ -28,8 +28,9 @@ def broker() -> None:
 def start(settings: ManagerSettings, as_json: bool) -> None:
     """Start the private node and wait until it serves.
 
-    It belongs to the user who starts it, listens on the loopback address only and
-    goes on when this command ends. Starting one that runs changes nothing.
+    It belongs to the user who starts it, listens on the loopback address only
+    (the setting broker_listen opens AMQP to others) and goes on when this command
+    ends. Starting one that runs changes nothing.
     """
     node = private_node(settings)
     status = node.start(progress=_tell)

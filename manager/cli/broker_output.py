@@ -31,6 +31,7 @@ class Broker(Output):
     Attributes:
         running: whether it answers.
         amqp_url: where clients find it.
+        participants_use: of the private node, the URLs that tokens hold.
         management_url: its management UI.
         administration_url: the private node's management API, under TLS.
         node: its name.
@@ -49,6 +50,7 @@ class Broker(Output):
 
     running: bool
     amqp_url: str | None = None
+    participants_use: str | None = None
     management_url: str | None = None
     administration_url: str | None = None
     node: str | None = None
@@ -71,6 +73,8 @@ def node_output(status: NodeStatus, credentials: Path) -> Broker:
     return Broker(
         running=status.is_running,
         amqp_url=status.amqp_url,
+        participants_use=",".join(each.url(is_tls=True) for each in status.advertised)
+        or status.amqp_url,
         management_url=status.management_url,
         administration_url=status.administration_url,
         node=status.node_name,

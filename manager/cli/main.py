@@ -24,6 +24,8 @@ PROGRAM = "mpc-manager"
 COMMANDS = {
     "init": "manager.cli.realm:init",
     "run": "manager.cli.realm:run_manager",
+    "backup": "manager.cli.backup:backup",
+    "restore": "manager.cli.backup:restore",
     "broker": "manager.cli.broker:broker",
     "token": "manager.cli.tokens:token",
     "participants": "manager.cli.participants:participants",

@@ -79,7 +79,7 @@ def create(
     access = broker_access(settings)
     made = []
     with access.admin() as admin:
-        address = BrokerAddress(access.amqp_url, _hash_of(access.authority))
+        address = BrokerAddress(access.public_url, _hash_of(access.authority))
         for _ in range(count):
             now = SystemClock().now()
             token = create_token(

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from enum import StrEnum, unique
 from typing import Final
 
-from participant.protocol.model import PartyJob, Stage
+from participant.protocol.model import Ending, PartyJob, Stage
 from shared.codec import Value
-from shared.errors import DecodeError
-from shared.messages import Manifest, Outcome, read_spec, unpack
+from shared.errors import DecodeError, FailureCode
+from shared.messages import Endorsement, Manifest, Outcome, read_spec, unpack
 from shared.names import Duty, Role, display_number
 
 _TIMES = (
@@ -77,7 +77,7 @@ def summary(job: PartyJob) -> dict[str, Value]:
         shown |= {
             "code": ending.code.value,
             "party": ending.party,
-            "reason": ending.reason,
+            "reason": _reason(job, ending),
         }
     return shown
 
@@ -124,6 +124,29 @@ def _waiting(job: PartyJob) -> str:
             return "reading the data"
         case _:
             return PHASE_WORDS.get(phase_of(job), "")
+
+
+def _reason(job: PartyJob, ending: Ending) -> str | None:
+    """Say why a job ended; of a link, where it should have led."""
+    addresses: tuple[str, ...] = ()
+    if ending.code is FailureCode.LINK_FAILED:
+        addresses = _addresses(job, ending.party)
+    if not addresses:
+        return ending.reason
+    where = f"{ending.party} is to be reached at {', '.join(addresses)}"
+    return f"{ending.reason}; {where}" if ending.reason else where
+
+
+def _addresses(job: PartyJob, principal: str | None) -> tuple[str, ...]:
+    """Return where an MPC server of the job is dialled; none for anybody else."""
+    try:
+        manifest = unpack(Manifest, job.manifest) if job.manifest else None
+        for entry in manifest.parties if manifest else ():
+            if entry.p == principal:
+                return unpack(Endorsement, entry.endorse).addrs
+    except DecodeError:
+        pass
+    return ()
 
 
 def _asked(job: PartyJob) -> Mapping[str, Value]:

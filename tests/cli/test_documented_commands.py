@@ -26,6 +26,7 @@ PAGES = (
     "docs/tutorial.md",
     "README.md",
     "docs/operations.md",
+    "docs/deploy.md",
     "docs/settings.md",
     "docs/protocol.md",
     "docs/shell.md",
