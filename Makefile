@@ -10,6 +10,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+PROGRAMS := mpc-manager=manager.cli.main:manager mpc-participant=participant.cli.main:participant
+
 # What must be covered to the last branch; `include` in pyproject.toml names it.
 COVERAGE := --cov --cov-report=term --cov-fail-under=100
 
@@ -56,6 +58,11 @@ postgresql:
 
 broker_config/definitions.json: shared/topology.py $(READY)
 	$(BIN)/python -m shared.topology > $@.new
+	mv $@.new $@
+
+# The commands describe themselves; tests compare.
+docs/cli.md docs/json.md: docs/%.md: $(wildcard manager/cli/*.py participant/cli/*.py shared/*.py) $(READY)
+	$(BIN)/python -m shared.reference $* $(PROGRAMS) > $@.new
 	mv $@.new $@
 
 demo: setup

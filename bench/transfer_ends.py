@@ -21,7 +21,7 @@ from typing import cast
 import uvloop
 
 from bench.floor_tls import PRINCIPAL, Credentials, contexts
-from participant.dataplane.frames import DATA_CHUNK_BYTES, FrameType
+from participant.dataplane.frames import FrameType
 from participant.dataplane.links import Link
 from participant.dataplane.times import Times
 from participant.dataplane.tls import Identities, server_name
@@ -31,6 +31,8 @@ from shared.crypto.certificates import read_csr
 HOST = "127.0.0.1"
 BLOCK_BYTES = 32 << 20
 """What each server gets."""
+PIECE_BYTES = 256 << 10
+"""What a bare end writes or reads at a time."""
 BACKLOG = 8
 ANSWER = b"d"
 
@@ -104,7 +106,7 @@ class _Counting(asyncio.BufferedProtocol):
     def __init__(self, expected: int, answer: bytes) -> None:
         self._left = expected
         self._answer = answer
-        self._buffer = memoryview(bytearray(DATA_CHUNK_BYTES))
+        self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._can_write = asyncio.Event()
         self.done = asyncio.Event()
 
@@ -129,8 +131,8 @@ class _Counting(asyncio.BufferedProtocol):
 
     async def send(self, block: memoryview) -> None:
         """Send all of a block and wait for the answer."""
-        for start in range(0, len(block), DATA_CHUNK_BYTES):
-            self._transport.write(block[start : start + DATA_CHUNK_BYTES])
+        for start in range(0, len(block), PIECE_BYTES):
+            self._transport.write(block[start : start + PIECE_BYTES])
             await self._can_write.wait()
         await self.done.wait()
         self._transport.close()
@@ -164,7 +166,7 @@ async def _receive(credentials: Credentials, pipe: Connection) -> None:
 
 def _take_blocking(listening: socket.socket, context: ssl.SSLContext | None) -> None:
     """Take one block after the other with blocking sockets."""
-    buffer = memoryview(bytearray(DATA_CHUNK_BYTES))
+    buffer = memoryview(bytearray(PIECE_BYTES))
     while True:
         connection, _ = listening.accept()
         if context is not None:
@@ -259,8 +261,8 @@ async def _over_blocking(
 
     def send(connection: socket.socket) -> None:
         with closing(connection), memoryview(block) as view:
-            for start in range(0, len(block), DATA_CHUNK_BYTES):
-                connection.sendall(view[start : start + DATA_CHUNK_BYTES])
+            for start in range(0, len(block), PIECE_BYTES):
+                connection.sendall(view[start : start + PIECE_BYTES])
             connection.recv(len(ANSWER))
 
     with ThreadPoolExecutor(max_workers=len(connections)) as pool:

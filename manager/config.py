@@ -5,12 +5,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, IPvAnyAddress, model_validator
 
-from shared.config import Duration, Settings, environment_of, load
+from shared.config import (
+    Duration,
+    Explained,
+    Settings,
+    environment_of,
+    explain,
+    load,
+)
 from shared.errors import ConfigError
 from shared.names import Realm, check_realm
-from shared.transport.endpoint import parse_endpoints
+from shared.transport.endpoint import AMQPS_PORT, parse_advertised, parse_endpoints
 
 SETTINGS_FILE = "manager.toml"
 DEFAULT_HOME = Path("~/.mpc-manager")
@@ -32,6 +39,10 @@ class ManagerSettings(Settings):
         broker_credentials_file: both passwords for that broker, mode 0600.
         broker_ca_file: PEM of whom that broker's TLS is signed by, unless the system
             trusts it anyway; tokens pin it.
+        broker_listen: IP address where the private node takes AMQP, besides the
+            loopback address; unset for that one alone.
+        broker_advertise: where participants reach the broker, ``host`` or
+            ``host:port``; tokens say it, and the private node's certificate.
         broker_port: of the private node; unset for any free one, which is kept.
         broker_management_port: likewise.
         store_url: ``sqlite:///`` and a file, or ``postgresql://``; unset for SQLite
@@ -54,6 +65,8 @@ class ManagerSettings(Settings):
     broker_management_url: str | None = None
     broker_credentials_file: Path | None = None
     broker_ca_file: Path | None = None
+    broker_listen: IPvAnyAddress | None = None
+    broker_advertise: tuple[str, ...] = ()
     broker_port: Port | None = None
     broker_management_port: Port | None = None
     store_url: str | None = None
@@ -70,6 +83,7 @@ class ManagerSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         vhost = check_realm(self.realm)
+        parse_advertised(self.broker_advertise, AMQPS_PORT)
         if self.broker_url is None:
             if (
                 self.broker_management_url
@@ -81,7 +95,17 @@ class ManagerSettings(Settings):
                     "set broker_url, or none of broker_management_url,"
                     " broker_credentials_file and broker_ca_file",
                 )
+            if self.broker_listen and not self.broker_advertise:
+                raise ConfigError(
+                    "broker_listen is set, but not where others reach the broker",
+                    "name this machine as they know it in broker_advertise",
+                )
             return self
+        if self.broker_listen:
+            raise ConfigError(
+                "broker_listen is for the private node, and broker_url names another",
+                "remove one of the two; broker_advertise says where others reach it",
+            )
         parse_endpoints(self.broker_url, vhost)
         if not self.broker_management_url or not self.broker_credentials_file:
             raise ConfigError(
@@ -126,3 +150,19 @@ def load_settings(
         config or home / SETTINGS_FILE,
         not_in_file=frozenset({"home"}),
     )
+
+
+def explain_settings(
+    flags: Mapping[str, object], config: Path | None = None
+) -> tuple[Explained, ...]:
+    """Return the manager's settings, and where each comes from.
+
+    Args:
+        flags: as for ``load_settings``.
+        config: likewise.
+
+    Raises:
+        ConfigError: a setting is unknown or not valid.
+    """
+    settings = load_settings(flags, config)
+    return explain(settings, flags, config or settings.home / SETTINGS_FILE)

@@ -1,6 +1,6 @@
-"""Numeric columns in memory, and what is done about their gaps."""
+"""Numeric columns, a part of the rows at a time, and what is done about gaps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
@@ -11,6 +11,11 @@ from shared.errors import RefusalCode, RefusedError
 
 FloatColumn = NDArray[np.float64]
 """One row an element; finite, unless a reader marks a gap with NaN."""
+Part = Mapping[str, FloatColumn]
+"""Some rows: one column a name, all finite and of one length, at least 1.
+
+A reader may use its memory again for the next part.
+"""
 Values = Sequence[int] | NDArray[np.int64]
 """A source's values as an engine shares them; a long column may be an array."""
 
@@ -23,19 +28,23 @@ class Missing(StrEnum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Columns:
-    """The columns that a statistic uses, all finite and of one length.
+    """The columns that a statistic uses; they are gone through once.
 
     Attributes:
-        values: one column a name.
-        rows: their length; at least 1.
-        bytes: size of the file that was read.
+        parts: their rows, in order.
+        rows: how many were gone through; in the end at least 1.
     """
 
-    values: dict[str, FloatColumn]
-    rows: int
-    bytes: int
+    parts: Iterable[Part]
+    rows: int = 0
+
+    def __iter__(self) -> Iterator[Part]:
+        """Go through the rows, a part at a time."""
+        for part in self.parts:
+            self.rows += len(next(iter(part.values())))
+            yield part
 
 
 def without_gaps(
@@ -44,7 +53,7 @@ def without_gaps(
     missing: Missing,
     place: Callable[[int], str],
 ) -> list[FloatColumn]:
-    """Return the columns with every row dropped that lacks a value.
+    """Return the columns, all finite, with every row dropped that lacks a value.
 
     Args:
         columns: of one length, NaN where a value is missing.
@@ -53,11 +62,19 @@ def without_gaps(
         place: says where the row at an index is, such as ``line 7``.
 
     Raises:
-        RefusedError: a value is missing and ``missing`` is ``REFUSE``.
+        RefusedError: a value is infinite, or missing and ``missing`` is ``REFUSE``.
     """
-    gaps = [np.isnan(column) for column in columns]
-    if not any(gap.any() for gap in gaps):
+    if all(np.isfinite(column).all() for column in columns):
         return columns
+    for name, column in zip(names, columns, strict=True):
+        infinite = np.isinf(column)
+        if infinite.any():
+            raise RefusedError(
+                f"column {name!r} is not a finite number in"
+                f" {place(int(infinite.argmax()))}",
+                RefusalCode.NOT_NUMERIC,
+            )
+    gaps = [np.isnan(column) for column in columns]
     if missing is Missing.REFUSE:
         name, gap = next(
             (name, gap) for name, gap in zip(names, gaps, strict=True) if gap.any()
@@ -69,3 +86,8 @@ def without_gaps(
         )
     kept = ~np.logical_or.reduce(gaps)
     return [column[kept] for column in columns]
+
+
+def row_after(before: int) -> Callable[[int], str]:
+    """Return what says where a row is, of those after the first ones."""
+    return lambda index: f"row {before + index + 1}"

@@ -11,6 +11,7 @@ from pydantic import Field
 from shared.config import Duration, Settings, environment_of, load
 
 DEFAULT_HOME = Path("~/.mpc/participant")
+SETTINGS_FILE = "participant.toml"
 DEFAULT_LISTEN = ("0.0.0.0:1270",)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -71,7 +72,7 @@ def load_settings(
     return load(
         ParticipantSettings,
         {**flags, "home": home},
-        config or home / "participant.toml",
+        config or home / SETTINGS_FILE,
         not_in_file=frozenset({"home"}),
     )
 

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum, unique
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from shared.errors import (
     TransportError,
 )
 from shared.log import LEVELS
+from shared.suggestion import did_you_mean
 
 DISTRIBUTION = "mpc-management"
 
@@ -50,6 +51,20 @@ class ExitCode(IntEnum):
     INTERNAL = 70
     NOT_READY = 75
     INTERRUPTED = 130
+
+
+MEANINGS: Mapping[ExitCode, str] = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "a job failed, or something that was asked for was not done",
+    ExitCode.USAGE: "the command line is wrong",
+    ExitCode.CONFIGURATION: "a setting, a file or a name is not usable",
+    ExitCode.UNREACHABLE: "the broker cannot be reached",
+    ExitCode.REFUSED: "refused",
+    ExitCode.INTERNAL: "a bug: please report it",
+    ExitCode.NOT_READY: "not ready, or running already: try again",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
+}
+"""Of exit codes, where a command does not say it more exactly."""
 
 
 # The first class that fits counts: RefusedError is a JobError too.
@@ -81,6 +96,16 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of the alphabet."""
         return sorted({*self._lazy, *super().list_commands(ctx)})
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called; a wrong name is told the nearest one."""
+        known = self.list_commands(ctx)
+        is_option = args[0].startswith("-")
+        if args[0] not in known and not is_option and not ctx.resilient_parsing:
+            raise click.NoSuchCommand(args[0], possibilities=known, ctx=ctx)
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, or none of that name."""
@@ -138,7 +163,7 @@ def run(
         return exit_code(error)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else program
-        print_error(program, _sentence(error), f"see '{path} --help'")
+        print_error(program, _sentence(error), _usage_hint(error, path))
         return ExitCode.USAGE
     except click.ClickException as error:
         print_error(program, _sentence(error))
@@ -174,8 +199,37 @@ def _place(error: Exception) -> str:
     return f"{Path(last.filename).name}:{last.lineno}"
 
 
+class MisspeltError(click.UsageError):
+    """A name on the command line is none of those that there are.
+
+    Args:
+        message: which, and of what.
+        name: as it was written.
+        known: the names that there are.
+    """
+
+    def __init__(self, message: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(message)
+        self.question = did_you_mean(name, known)
+
+
+def _usage_hint(error: click.UsageError, path: str) -> str:
+    """Return what to do next: the nearest name if there is one, else where to read."""
+    see = f"see '{path} --help'"
+    if isinstance(error, MisspeltError):
+        return error.question or see
+    near = None
+    if isinstance(error, click.NoSuchCommand | click.NoSuchOption):
+        near = error.possibilities
+    return f"did you mean {near[0]!r}? {see}" if near else see
+
+
 def _sentence(error: click.ClickException) -> str:
-    text = error.format_message().strip().removesuffix(".")
+    if isinstance(error, click.NoSuchCommand | click.NoSuchOption):
+        text = error.message  # the hint names what is near
+    else:
+        text = error.format_message()
+    text = text.strip().removesuffix(".")
     return text[:1].lower() + text[1:]
 
 
@@ -224,11 +278,46 @@ def log_level_option(command: Decorated) -> Decorated:
     )(command)
 
 
-def json_option(command: Decorated) -> Decorated:
-    """Add ``--json``; the parameter is ``as_json: bool``."""
+def closing(
+    *examples: str, codes: Mapping[int, str] | Mapping[ExitCode, str] | None = None
+) -> str:
+    """Return the end of a command's help.
+
+    Args:
+        examples: command lines, with what they do behind ``#`` where it is not plain.
+        codes: exit codes that matter, and what each says.
+    """
+    title = "Examples" if len(examples) > 1 else "Example"
+    parts = ["\n".join(["\b", f"{title}:", *(f"  {line}" for line in examples)])]
+    if codes:
+        listed = (f"  {code:>3}  {meaning}" for code, meaning in codes.items())
+        parts.append("\n".join(["\b", "Exit codes:", *listed]))
+    return "\n\n".join(parts)
+
+
+class JsonOption(click.Option):
+    """``--json``, and what it prints.
+
+    Args:
+        output: an ``Output`` of ``shared.output``, or a list of one; docs/json.md
+            is made from it.
+    """
+
+    def __init__(self, *arguments: Any, output: object, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.output = output
+
+
+def json_output(output: object) -> Callable[[Decorated], Decorated]:
+    """Add ``--json``, which prints this; the parameter is ``as_json: bool``."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON, for machines."
-    )(command)
+        "--json",
+        "as_json",
+        cls=JsonOption,
+        output=output,
+        is_flag=True,
+        help="Print JSON, for machines.",
+    )
 
 
 def version_option(command: Decorated) -> Decorated:

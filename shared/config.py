@@ -5,11 +5,12 @@ the file that is no setting is refused, so that a slip of the pen is seen. (In
 the environment it cannot be: other programs' variables begin alike.)
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum, unique
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -22,6 +23,7 @@ from pydantic_settings import (
 )
 
 from shared.errors import ConfigError
+from shared.suggestion import did_you_mean
 
 ENVIRONMENT_PREFIX = "MPC_"
 
@@ -130,6 +132,68 @@ def load(
         ) from error
 
 
+@unique
+class Source(StrEnum):
+    """Where the value of a setting comes from."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    OPTION = "option"
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A setting. ``where``: the option, variable or file that says it."""
+
+    name: str
+    value: object
+    source: Source
+    where: str | None
+
+
+def explain(
+    settings: Settings, flags: Mapping[str, object], file: Path
+) -> tuple[Explained, ...]:
+    """Return every setting with where its value comes from.
+
+    Args:
+        settings: as ``load`` read them.
+        flags: those that the user gave; ``None`` means that one was not given.
+        file: the one that was read, if it exists.
+
+    Raises:
+        ConfigError: the file cannot be read any more.
+    """
+    in_environment = environment_of(type(settings))
+    in_file = _read_file(file)
+    found = []
+    for name, value in settings:
+        source, where = Source.DEFAULT, None
+        if flags.get(name) is not None:
+            source, where = Source.OPTION, f"--{name.replace('_', '-')}"
+        elif name in in_environment:
+            source, where = Source.ENVIRONMENT, f"{ENVIRONMENT_PREFIX}{name.upper()}"
+        elif name in in_file:
+            source, where = Source.FILE, str(file)
+        found.append(Explained(name, value, source, where))
+    return tuple(found)
+
+
+def duration_text(duration: timedelta) -> str:
+    """Return a duration as ``parse_duration`` reads it, in its largest whole unit."""
+    name, unit = max(
+        (
+            (name, unit)
+            for name, unit in _UNITS.items()
+            if duration % unit == timedelta() and duration >= unit
+        ),
+        key=lambda entry: entry[1],
+        default=("ms", _UNITS["ms"]),
+    )
+    return f"{duration // unit}{name}"
+
+
 def environment_of(kind: type[Settings]) -> dict[str, object]:
     """Return what the environment says of these settings, by field name."""
     return dict(EnvSettingsSource(kind)())
@@ -164,7 +228,4 @@ def _read_file(file: Path) -> dict[str, object]:
 
 
 def _near(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"the settings are {', '.join(sorted(known))}"
+    return did_you_mean(name, known) or f"the settings are {', '.join(sorted(known))}"

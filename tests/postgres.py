@@ -12,14 +12,22 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from datetime import timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import psycopg
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
 
 from manager.store.postgresql import PostgresDatabase, parse_url
 from shared.clock import SystemClock
-from shared.crypto.broker_certificates import create_broker_certificates
-from shared.names import Realm
 
 USER = "mpc"
 _PACKAGED = Path("/usr/lib/postgresql")
@@ -78,21 +86,31 @@ class PostgresCluster:
         self.start_again()
 
     def _make_certificates(self) -> None:
+        """Let the server show a certificate for 127.0.0.1, signed by itself."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "postgres")])
         now = SystemClock().now()
-        day = timedelta(days=1)
-        made = create_broker_certificates(
-            Realm("postgres"), ("127.0.0.1",), now - day, now + day
+        address = x509.IPAddress(IPv4Address("127.0.0.1"))
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .sign(key, hashes.SHA256())
+            .public_bytes(Encoding.PEM)
         )
-        self.authority.write_text(made.authority)
-        for name, text in (("server.key", made.key), ("server.crt", made.chain)):
-            path = self._data / name
+        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.authority.write_bytes(certificate)
+        for file, content in (("server.key", secret), ("server.crt", certificate)):
+            path = self._data / file
             path.touch(mode=0o600)
-            path.write_text(text)
+            path.write_bytes(content)
             _give_away(path)
 
     @property
     def authority(self) -> Path:
-        """PEM of whom the server's certificate, for 127.0.0.1, is signed by."""
+        """PEM of whom the server's certificate is signed by."""
         return self.folder / "authority.pem"
 
     def start_again(self) -> None:

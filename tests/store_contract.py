@@ -26,7 +26,7 @@ from manager.store.records import (
 from manager.store.sqlite import Synchronous
 from manager.store.store import LeaseLostError, Place, Store
 from manager.store.store import _engine_of as engine_of
-from shared.errors import ConfigError
+from shared.errors import ConfigError, StoreError
 from shared.names import JobId, MessageId, Principal, Role, SessionId, TokenId
 from shared.protocol.window import Window
 from shared.transport.base import Outgoing
@@ -182,18 +182,30 @@ class StoreContract:
 
         assert number == 4
 
-    def test_a_reader_waits_for_no_writer(self, stores: Stores) -> None:
-        """It sees what was committed before."""
+    def test_a_reader_keeps_no_writer_waiting_and_writes_nothing(
+        self, stores: Stores
+    ) -> None:
+        """It sees what was there when it began, and afterwards that it has changed."""
         writer = stores.create()
         reader = stores.open()
-        with writer.transaction() as unit:
-            unit.people.take_number("x")
-            with reader.reading() as looking:
-                before = looking.people.next_number("x")
+        before = reader.version()
         with reader.reading() as looking:
-            after = looking.people.next_number("x")
+            assert looking.sessions.presences() == []
+            with writer.transaction() as unit:
+                unit.sessions.save_presence(Presence(Principal("client001")))
 
-        assert (before, after) == (1, 2)
+            assert looking.sessions.presences() == []
+        with writer.transaction(), reader.reading() as looking:
+            seen = [presence.principal for presence in looking.sessions.presences()]
+        with pytest.raises(StoreError), reader.reading() as looking:
+            looking.sessions.save_presence(Presence(Principal("client002")))
+        with reader.transaction() as unit:
+            unit.sessions.save_presence(Presence(Principal("client003")))
+        after = reader.version()
+
+        assert seen == ["client001"]
+        assert before != after
+        assert after == reader.version()
 
     def test_a_letter_is_open_until_it_is_published(self, stores: Stores) -> None:
         """And is found again by what it answers, until it expires."""

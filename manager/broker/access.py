@@ -11,6 +11,7 @@ from manager.config import ManagerSettings
 from shared.errors import ConfigError, TransportError
 from shared.names import Realm
 from shared.transport.authority import context_for
+from shared.transport.endpoint import Advertised, parse_advertised, parse_endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,22 @@ class BrokerAccess:
     """Where the broker is and who we are there."""
 
     amqp_url: str
-    """Also what a token tells its holder; without user and password."""
+    """Where the manager reaches it; without user and password."""
     management_url: str
     credentials: BrokerCredentials
     vhost: Realm
     authority: str | None = None
     """PEM of whom to trust with TLS; ``None`` for the system's authorities."""
+    advertised: tuple[Advertised, ...] = ()
+    """Where participants reach it, if it is elsewhere for them."""
+
+    @property
+    def public_url(self) -> str:
+        """What a token tells its holder."""
+        if not self.advertised:
+            return self.amqp_url
+        is_tls = self.amqp_url.startswith("amqps:")
+        return ",".join(each.url(is_tls=is_tls) for each in self.advertised)
 
     def admin(self) -> BrokerAdmin:
         """Return the broker's administrator, not yet connected."""
@@ -56,6 +67,8 @@ def private_node(settings: ManagerSettings) -> PrivateNode:
         settings.vhost,
         settings.broker_port,
         settings.broker_management_port,
+        None if settings.broker_listen is None else str(settings.broker_listen),
+        settings.broker_advertise,
     )
 
 
@@ -77,6 +90,7 @@ def broker_access(settings: ManagerSettings) -> BrokerAccess:
             load_credentials(settings.broker_credentials_file),
             settings.vhost,
             _read(settings.broker_ca_file),
+            _advertised(settings, settings.broker_url),
         )
     node = private_node(settings)
     status = node.status()
@@ -90,7 +104,13 @@ def broker_access(settings: ManagerSettings) -> BrokerAccess:
         node.credentials(),
         settings.vhost,
         _read(status.authority_path),
+        status.advertised,
     )
+
+
+def _advertised(settings: ManagerSettings, url: str) -> tuple[Advertised, ...]:
+    first = parse_endpoints(url, settings.vhost)[0]
+    return parse_advertised(settings.broker_advertise, first.port)
 
 
 def _read(authority: Path | None) -> str | None:

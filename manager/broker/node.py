@@ -1,5 +1,6 @@
-"""A private RabbitMQ node: real, one user's own, on the loopback address only.
+"""A private RabbitMQ node: real, one user's own.
 
+It listens on the loopback address only, unless its operator opens AMQP to others.
 Everything of it lies in one folder, ``HOME/broker/``: settings, data, log,
 passwords, ports. Any user can run one; it outlives the command that starts it.
 The same settings serve a container (see ``broker_config/`` and
@@ -8,11 +9,10 @@ The same settings serve a container (see ``broker_config/`` and
 
 import fcntl
 import json
-import os
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -31,6 +31,7 @@ from manager.broker.files import (
     read_json,
     write_private,
 )
+from manager.broker.node_environment import node_environment
 from manager.broker.node_tls import NodeTls
 from manager.broker.ports import LOOPBACK, NodePorts, answers, choose_ports
 from manager.broker.processes import (
@@ -44,6 +45,7 @@ from shared.errors import ConfigError, TransportError
 from shared.names import Realm
 from shared.topology import render
 from shared.transport.authority import context_for
+from shared.transport.endpoint import Advertised, parse_advertised
 
 START_PATIENCE = timedelta(seconds=90)
 """A start takes 4 to 13 s; a busy machine may need much longer."""
@@ -53,9 +55,6 @@ MAPPER_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 _LOG_LINES = 5
 _MARK = "-mpc_node"
-
-# Two schedulers that sleep when idle: a control plane is a few messages a job.
-_ERLANG_ARGUMENTS = "+S 2:2 +sbwt none"
 
 Progress = Callable[[str], None]
 
@@ -74,6 +73,8 @@ class NodeStatus:
     """Of the management UI, for a browser on this machine."""
     administration_url: str
     """Of the same under TLS, for the manager."""
+    advertised: tuple[Advertised, ...]
+    """Where participants reach it; none: they are on this machine."""
     authority_path: Path
     """PEM of whom a client of the node trusts."""
     log_folder: Path
@@ -100,6 +101,8 @@ class PrivateNode:
         realm: the vhost that the node holds.
         amqp_port: if set, exactly this port; else a free one, kept.
         management_port: likewise.
+        listen: IP address where AMQP is taken, besides the loopback address.
+        advertise: where participants reach it, ``host`` or ``host:port``.
     """
 
     def __init__(
@@ -108,10 +111,14 @@ class PrivateNode:
         realm: Realm,
         amqp_port: int | None = None,
         management_port: int | None = None,
+        listen: str | None = None,
+        advertise: Sequence[str] = (),
     ) -> None:
         self._folder = folder.absolute()
         self._tls = NodeTls(self._folder)
         self._realm = realm
+        self._listen = listen
+        self._advertise = advertise
         wanted = {"amqp": amqp_port, "management": management_port}
         self._wanted = {name: port for name, port in wanted.items() if port is not None}
 
@@ -204,7 +211,9 @@ class PrivateNode:
         kept = _Kept(kept.mark if kept else secrets.token_hex(4), ports, None)
         self._save(kept)
         self._write_settings(ports)
-        environment = self._environment(programs, kept)
+        environment = node_environment(
+            programs, self._folder, kept.node_name, ports, f"{_MARK} {kept.mark}"
+        )
         tell(f"starting node {kept.node_name}")
         subprocess.run(  # noqa: S603 - an absolute path, fixed arguments
             [str(programs.epmd), "-daemon"], env=environment, check=True
@@ -224,9 +233,10 @@ class PrivateNode:
         users = (credentials.admin_user(), credentials.manager_user())
         definitions = self._folder / "definitions.json"
         write_private(definitions, render(self._realm, users))
-        self._tls.create(self._realm, SystemClock().now())
+        hosts = [each.host for each in self._advertised(ports)]
+        self._tls.create(self._realm, hosts, SystemClock().now())
         own = {
-            **self._tls.listeners(ports),
+            **self._tls.listeners(ports, self._listen),
             "load_definitions": str(definitions),
             "log.console": "false",
             "log.file.level": "info",
@@ -240,36 +250,6 @@ class PrivateNode:
         if not cookie.exists():
             write_private(cookie, secrets.token_hex(16))
             cookie.chmod(0o400)
-
-    def _environment(self, programs: RabbitPrograms, kept: _Kept) -> dict[str, str]:
-        folder, ports = self._folder, kept.ports
-        environment = {
-            "PATH": programs.search_path,
-            "LANG": "C.UTF-8",
-            "HOME": str(folder / "home"),
-            "RABBITMQ_CONF_ENV_FILE": os.devnull,
-            "RABBITMQ_NODENAME": kept.node_name,
-            "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
-            "RABBITMQ_NODE_PORT": str(ports.amqp),
-            "RABBITMQ_DIST_PORT": str(ports.distribution),
-            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
-            "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_PID_FILE": str(folder / "rabbitmq.pid"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-            "ERL_EPMD_ADDRESS": LOOPBACK,
-            "ERL_EPMD_PORT": str(ports.epmd),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-                "-kernel inet_dist_use_interface {127,0,0,1}"
-                f" {_ERLANG_ARGUMENTS} {_MARK} {kept.mark}"
-            ),
-            # Makes the start script become the node instead of watching it.
-            "detached": "1",
-        }
-        if programs.library_path is not None:
-            environment["LD_LIBRARY_PATH"] = programs.library_path
-        return environment
 
     def _wait_until_ready(
         self, programs: RabbitPrograms, kept: _Kept, patience: timedelta
@@ -334,9 +314,13 @@ class PrivateNode:
             amqp_url=f"amqps://{LOOPBACK}:{kept.ports.amqp}",
             management_url=f"http://{LOOPBACK}:{kept.ports.management}",
             administration_url=f"https://{LOOPBACK}:{kept.ports.administration}",
+            advertised=self._advertised(kept.ports),
             authority_path=self._tls.authority_path,
             log_folder=self._folder / "log",
         )
+
+    def _advertised(self, ports: NodePorts) -> tuple[Advertised, ...]:
+        return parse_advertised(self._advertise, ports.amqp)
 
     @property
     def _state_path(self) -> Path:

@@ -1,22 +1,30 @@
-"""TLS of a private node: its key and certificates, made at its first start.
+"""TLS of a private node: its authority, its key and its certificate.
 
 AMQP's login and HTTP's carry the password as it is, and the loopback interface
 is read by whoever captures it. So the node speaks TLS only, but to a browser:
 the management UI is there for people on this machine, in clear.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from manager.broker.files import write_private
 from manager.broker.ports import LOOPBACK, NodePorts
-from shared.crypto.broker_certificates import create_broker_certificates
+from shared.crypto.broker_certificates import (
+    HOST,
+    BrokerAuthority,
+    create_broker_authority,
+    create_broker_certificate,
+    hosts_of,
+)
+from shared.errors import ConfigError, CryptoError
 from shared.names import Realm
 
 LIFETIME = timedelta(days=3650)
-"""A realm does not live as long; the authority's key is forgotten at once."""
+"""A realm does not live as long."""
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - recognised; its operator asks for it
 _SKEW = timedelta(hours=1)
 _VERSIONS = ("tlsv1.3", "tlsv1.2")
 
@@ -33,6 +41,11 @@ class NodeTls:
         return self.folder / "authority.pem"
 
     @property
+    def authority_key_path(self) -> Path:
+        """The authority's secret key."""
+        return self.folder / "authority.key"
+
+    @property
     def chain_path(self) -> Path:
         """What the node shows."""
         return self.folder / "node.pem"
@@ -42,28 +55,90 @@ class NodeTls:
         """The node's secret key."""
         return self.folder / "node.key"
 
-    def create(self, realm: Realm, now: datetime) -> None:
-        """Make what is missing; what is there is kept, participants pin it.
+    def create(self, realm: Realm, hosts: Sequence[str], now: datetime) -> None:
+        """Make what is missing or is not good for these hosts.
+
+        The authority is kept whatever happens: participants pin it. Without its key
+        it is somebody else's, who signs for these hosts.
+
+        Args:
+            realm: shown in the names.
+            hosts: names and IP addresses where the node is reached, besides this
+                machine's own.
+            now: an aware time.
 
         Raises:
-            ConfigError: a file cannot be written.
+            ConfigError: a file is damaged or cannot be written, or what somebody else
+                signed is not for these hosts.
         """
-        paths = (self.key_path, self.chain_path, self.authority_path)
-        if all(path.exists() for path in paths):
-            return
-        made = create_broker_certificates(
-            realm, (LOOPBACK,), now - _SKEW, now + LIFETIME
-        )
-        for path, text in zip(
-            paths, (made.key, made.chain, made.authority), strict=True
-        ):
-            write_private(path, text)
+        begins, ends = now - _SKEW, now + LIFETIME
+        if not self.authority_path.exists():
+            if self.chain_path.exists():
+                raise ConfigError(
+                    f"{self.chain_path} is there, and"
+                    f" {self.authority_path.name} is not",
+                    "put the certificate of the authority there that signed it, or"
+                    f" remove {self.chain_path.name} and {self.key_path.name}: the"
+                    " node then makes an authority of its own",
+                )
+            authority = create_broker_authority(realm, begins, ends)
+            write_private(self.authority_key_path, authority.key)
+            write_private(self.authority_path, authority.certificate)
+        try:
+            shown = self._shown_hosts()
+            if not self.authority_key_path.exists():
+                return self._check_names({LOOPBACK, *hosts} - shown)
+            wanted = {HOST, LOOPBACK, *hosts}
+            if shown == wanted:
+                return None
+            made = create_broker_certificate(
+                self._authority(), realm, wanted, begins, ends
+            )
+        except CryptoError as error:
+            raise ConfigError(
+                f"the broker's certificates in {self.folder} are damaged: {error}",
+                "restore the folder from a backup, or remove *.pem and *.key there:"
+                " participants then register anew",
+            ) from error
+        self.chain_path.unlink(missing_ok=True)  # never beside another key
+        write_private(self.key_path, made.key)
+        write_private(self.chain_path, made.chain)
+        return None
 
-    def listeners(self, ports: NodePorts) -> Mapping[str, str]:
-        """Return RabbitMQ's settings for everything that listens."""
+    def _check_names(self, missing: set[str]) -> None:
+        """Refuse a certificate of an authority whose key is not here."""
+        if missing:
+            raise ConfigError(
+                f"{self.chain_path} is not there, or not good for"
+                f" {', '.join(sorted(missing))}",
+                "let the authority whose certificate is in"
+                f" {self.authority_path.name} sign one for these names, and put it"
+                f" there with its key, {self.key_path.name}; or remove *.pem and *.key"
+                " there: participants then register anew",
+            )
+
+    def _shown_hosts(self) -> frozenset[str]:
+        """Return where the node's certificate is good; nowhere if there is none."""
+        if not self.chain_path.exists() or not self.key_path.exists():
+            return frozenset()
+        return hosts_of(_read(self.chain_path))
+
+    def _authority(self) -> BrokerAuthority:
+        return BrokerAuthority(
+            _read(self.authority_path), _read(self.authority_key_path)
+        )
+
+    def listeners(self, ports: NodePorts, outside: str | None) -> Mapping[str, str]:
+        """Return RabbitMQ's settings for everything that listens.
+
+        Args:
+            ports: of the node.
+            outside: IP address where AMQP is taken too, besides the loopback address;
+                nothing else is.
+        """
         settings = {
             "listeners.tcp": "none",
-            "listeners.ssl.local": f"{LOOPBACK}:{ports.amqp}",
+            **_amqp_listeners(ports.amqp, outside),
             "management.tcp.ip": LOOPBACK,
             "management.tcp.port": str(ports.management),
             "management.ssl.ip": LOOPBACK,
@@ -81,3 +156,19 @@ class NodeTls:
                 for number, version in enumerate(_VERSIONS, 1)
             }
         return settings
+
+
+def _amqp_listeners(port: int, outside: str | None) -> Mapping[str, str]:
+    if outside in _EVERYWHERE:
+        return {"listeners.ssl.all": f"{outside}:{port}"}
+    local = {"listeners.ssl.local": f"{LOOPBACK}:{port}"}
+    if outside is None or outside == LOOPBACK:
+        return local
+    return local | {"listeners.ssl.outside": f"{outside}:{port}"}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CryptoError(f"{path.name} cannot be read") from error

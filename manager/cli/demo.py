@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from manager.cli.demo_cluster import Cluster, Party
+from shared.cli import closing
+from shared.clock import MILLISECOND
 from shared.errors import ConfigError, JobError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "insurers"
@@ -58,7 +61,12 @@ QUESTIONS = (
 )
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-manager demo --keep",
+        codes={0: "every figure was right", 1: "one was not, or a job failed"},
+    )
+)
 @click.option(
     "--keep", is_flag=True, help="Leave everything running until Ctrl-C, for play."
 )
@@ -162,8 +170,10 @@ def _timelines(cluster: Cluster, console: Console) -> None:
         table.add_column(heading, justify="right")
     took_part = ""
     for job in cluster.closed_jobs(len(QUESTIONS)):
-        times = job["times"]
-        steps = (str(times[name] - times[STEPS[0]]) for name in STEPS)
+        times = {
+            name: datetime.fromisoformat(text) for name, text in job["times"].items()
+        }
+        steps = (str((times[name] - times[STEPS[0]]) // MILLISECOND) for name in STEPS)
         table.add_row(job["number"], *steps)
         took_part = ", ".join(party["principal"] for party in job["parties"])
     console.print(table)

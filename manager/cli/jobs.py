@@ -1,22 +1,26 @@
 """``mpc-manager jobs``: what was asked for, how far it is, why it ended."""
 
-import json
 import re
+from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from manager.cli import completion, svg
 from manager.cli.opening import open_store
+from manager.cli.outputs import Job, job_output
+from manager.cli.timeline import timeline as picture_of
 from manager.cli.times import shown
 from manager.config import ManagerSettings
 from manager.protocol.job_state import JobState, Moment
 from manager.store.records import CommandKind
 from manager.store.store import Unit
-from shared.cli import json_option
+from shared.cli import closing, json_output
 from shared.clock import SystemClock, to_ms
 from shared.errors import ConfigError, RefusalCode, RefusedError
-from shared.names import JobId, display_number
+from shared.names import JobId
+from shared.output import json_text
+from shared.printing import print_table
 
 _NUMBER = re.compile(r"[Jj]?([0-9]{1,9})")
 _HEX = re.compile(r"[0-9a-fA-F]{32}")
@@ -27,7 +31,10 @@ def jobs() -> None:
     """Show and cancel computations."""
 
 
-@jobs.command("list")
+@jobs.command(
+    "list",
+    epilog=closing("mpc-manager jobs list --limit 5", "mpc-manager jobs list --json"),
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, 10_000),
@@ -35,56 +42,85 @@ def jobs() -> None:
     show_default=True,
     help="The newest so many.",
 )
-@json_option
+@json_output(list[Job])
 @click.pass_obj
 def list_jobs(settings: ManagerSettings, limit: int, as_json: bool) -> None:
     """List the newest jobs, newest first."""
-    with open_store(settings).transaction() as unit:
-        states = unit.jobs.latest(limit)
+    with open_store(settings).reading() as unit:
+        found = [job_output(state) for state in unit.jobs.latest(limit)]
     if as_json:
-        click.echo(json.dumps([_entry(state) for state in states]))
+        click.echo(json_text(found))
         return
     table = Table("job", "consumer", "state", "parties", "requested", "reason")
-    for state in states:
+    for job in found:
         table.add_row(
-            display_number(state.number),
-            state.consumer,
-            _standing(state),
-            str(len(state.parties)),
-            shown(state.time(Moment.REQUESTED)),
-            state.reason or "",
+            job.number,
+            job.consumer,
+            standing(job),
+            str(len(job.parties)),
+            shown(job.times.get(Moment.REQUESTED)),
+            job.reason,
         )
-    Console().print(table)
+    print_table(table)
 
 
-@jobs.command()
-@click.argument("job")
-@json_option
+@jobs.command(
+    epilog=closing(
+        "mpc-manager jobs show J001",
+        "mpc-manager jobs show J001 --timeline J001.svg",
+        codes={0: "it is shown, however the job ended", 3: "there is no such job"},
+    )
+)
+@click.argument("job", shell_complete=completion.jobs)
+@click.option(
+    "--timeline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw parties and phases as SVG into FILE, '-' for stdout, instead.",
+)
+@json_output(Job)
 @click.pass_obj
-def show(settings: ManagerSettings, job: str, as_json: bool) -> None:
-    """Show one job; JOB is its number, such as J001, or its id in hex."""
-    with open_store(settings).transaction() as unit:
-        state = _find(unit, job)
-    if as_json:
-        click.echo(json.dumps(_entry(state)))
+def show(
+    settings: ManagerSettings, job: str, timeline: Path | None, as_json: bool
+) -> None:
+    """Show one job; JOB is its number, such as J001, or its id in hex.
+
+    With ``--timeline`` a picture is drawn: each party has a bar, coloured by what it
+    was busy with. A file that exists is replaced.
+    """
+    if timeline is not None and as_json:
+        raise click.UsageError("give --timeline or --json, not both")
+    with open_store(settings).reading() as unit:
+        found = job_output(_find(unit, job))
+    if timeline is not None:
+        svg.write(timeline, picture_of(found))
         return
-    click.echo(f"{display_number(state.number)}  {state.job.hex()}")
-    click.echo(f"consumer  {state.consumer}")
-    click.echo(f"state     {_standing(state)}")
-    if state.reason:
-        click.echo(f"reason    {state.reason}")
+    if as_json:
+        click.echo(json_text(found))
+        return
+    click.echo(f"{found.number}  {found.job}")
+    click.echo(f"consumer  {found.consumer}")
+    click.echo(f"asks      {found.statistic} of {', '.join(found.columns)}")
+    click.echo(f"state     {standing(found)}")
+    if found.reason:
+        click.echo(f"reason    {found.reason}")
     # Parties may report late what was early.
-    for moment, when in sorted(state.times, key=lambda entry: entry[1]):
+    for moment, when in sorted(found.times.items(), key=lambda entry: entry[1]):
         click.echo(f"{moment:<9} {shown(when)}")
     table = Table("party", "duties", "answer", "phase")
-    for party in state.parties:
+    for party in found.parties:
         duties = ", ".join(party.duties)
-        table.add_row(party.p, duties, party.answer, party.phase or "")
-    Console().print(table)
+        table.add_row(party.principal, duties, party.answer, party.phase)
+    print_table(table)
 
 
-@jobs.command()
-@click.argument("job")
+@jobs.command(
+    epilog=closing(
+        "mpc-manager jobs cancel J001",
+        codes={3: "there is no such job", 5: "it is over already"},
+    )
+)
+@click.argument("job", shell_complete=completion.open_jobs)
 @click.pass_obj
 def cancel(settings: ManagerSettings, job: str) -> None:
     """End a job; every party is told that the operator did it."""
@@ -109,39 +145,9 @@ def _find(unit: Unit, job: str) -> JobState:
     return state
 
 
-def _standing(state: JobState) -> str:
-    if not state.is_closed:
-        return state.stage.value
-    ending = f"{state.stage.value}: {state.outcome}"
-    return f"{ending} ({state.code})" if state.code else ending
-
-
-def _entry(state: JobState) -> dict[str, object]:
-    return {
-        "job": state.job.hex(),
-        "number": display_number(state.number),
-        "consumer": state.consumer,
-        "epoch": state.epoch,
-        "state": state.stage.value,
-        "outcome": state.outcome,
-        "code": state.code,
-        "party": state.party,
-        "reason": state.reason,
-        "deadline": state.deadline,
-        "result_expires": state.result_exp,
-        "times": {moment.value: when for moment, when in state.times},
-        "parties": [
-            {
-                "principal": party.p,
-                "role": party.role.value,
-                "duties": [duty.value for duty in party.duties],
-                "party": party.party,
-                "answer": party.answer.value,
-                "phase": party.phase,
-                "rows": party.rows,
-                "bytes": party.size,
-                "times": {phase.value: when for phase, when in party.times},
-            }
-            for party in state.parties
-        ],
-    }
+def standing(job: Job) -> str:
+    """Return how far a job is, or how it ended."""
+    if job.outcome is None:
+        return job.state
+    ending = f"{job.state}: {job.outcome}"
+    return f"{ending} ({job.code})" if job.code else ending

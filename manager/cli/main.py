@@ -8,7 +8,9 @@ import click
 from manager.config import load_settings
 from shared import log
 from shared.cli import (
+    MEANINGS,
     LazyGroup,
+    closing,
     config_option,
     home_option,
     log_level_option,
@@ -23,10 +25,16 @@ COMMANDS = {
     "init": "manager.cli.realm:init",
     "run": "manager.cli.realm:run_manager",
     "status": "manager.cli.status:status",
+    "backup": "manager.cli.backup:backup",
+    "restore": "manager.cli.backup:restore",
     "broker": "manager.cli.broker:broker",
     "token": "manager.cli.tokens:token",
     "participants": "manager.cli.participants:participants",
     "jobs": "manager.cli.jobs:jobs",
+    "map": "manager.cli.realm_map:realm_map",
+    "watch": "manager.cli.watch:watch",
+    "config": "manager.cli.settings:config",
+    "completion": "shared.completion:completion",
     "demo": "manager.cli.demo:demo",
 }
 
@@ -34,6 +42,11 @@ COMMANDS = {
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    epilog=closing(
+        "mpc-manager init --realm health",
+        "mpc-manager --home ~/health jobs list",
+        codes=MEANINGS,
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @home_option

@@ -12,6 +12,7 @@ import click
 
 from manager.broker.access import broker_access
 from manager.cli.opening import open_keys, open_store, store_place
+from manager.cli.outputs import RealmMade
 from manager.config import SETTINGS_FILE, ManagerSettings
 from manager.realm.founding import (
     KEY_FILE,
@@ -22,16 +23,22 @@ from manager.realm.founding import (
 )
 from manager.realm.private_files import HomeBusyError, locked, make_home
 from manager.service.running import run_service
-from shared.cli import ExitCode, print_error
+from shared.cli import ExitCode, closing, json_output, print_error
 from shared.clock import SystemClock
 from shared.crypto.derivation import fingerprint_text
 from shared.errors import ConfigError
 from shared.names import Realm, check_realm
+from shared.output import json_text, path_text
 
 MAX_PASSWORD_BYTES = 4096
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-manager init --realm health",
+        "mpc-manager init --realm health --root-password-file password",
+    )
+)
 @click.option("--realm", required=True, help="The realm's name; also the vhost's.")
 @click.option(
     "--root-password-file",
@@ -45,12 +52,14 @@ MAX_PASSWORD_BYTES = 4096
     metavar="N",
     help="A file descriptor to read that password from.",
 )
+@json_output(RealmMade)
 @click.pass_obj
 def init(
     settings: ManagerSettings,
     realm: str,
     root_password_file: Path | None,
     root_password_fd: int | None,
+    as_json: bool,
 ) -> None:
     """Make a realm: its root key, the manager's keys and an empty store.
 
@@ -76,7 +85,9 @@ def init(
             secrets.token_bytes,
         )
         _keep_settings(settings.home / SETTINGS_FILE, name)
-    click.echo(fingerprint_text(fingerprint))
+    text = fingerprint_text(fingerprint)
+    made = RealmMade(realm=name, fingerprint=text, home=path_text(settings.home))
+    click.echo(json_text(made) if as_json else text)
     click.echo(
         f"mpc-manager: realm {name} is ready in {settings.home};"
         " next: mpc-manager broker start, then mpc-manager run",
@@ -84,7 +95,18 @@ def init(
     )
 
 
-@click.command("run")
+@click.command(
+    "run",
+    epilog=closing(
+        "mpc-manager run",
+        codes={
+            0: "it was told to end",
+            3: "there is no realm in the home",
+            4: "the broker cannot be reached",
+            75: "a manager runs already in this home",
+        },
+    ),
+)
 @click.pass_obj
 def run_manager(settings: ManagerSettings) -> int | None:
     """Manage the realm until Ctrl-C or SIGTERM.

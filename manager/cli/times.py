@@ -1,10 +1,8 @@
 """Times as people read them."""
 
-from shared.clock import from_ms
+from datetime import datetime
 
 
-def shown(moment: int | None) -> str:
-    """Return a time (ms) in the machine's zone, to the second; empty for none."""
-    if not moment:
-        return ""
-    return from_ms(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def shown(moment: datetime | None) -> str:
+    """Return a time in the machine's zone, to the second; empty for none."""
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,26 +1,30 @@
 """``mpc-manager token``: one enrolment token for each participant."""
 
-import json
 import secrets
 import ssl
+from datetime import datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from manager.broker.access import broker_access
+from manager.cli import completion
 from manager.cli.opening import open_keys, open_store
+from manager.cli.outputs import NewToken, Token, token_output
 from manager.cli.times import shown
 from manager.config import ManagerSettings
-from manager.protocol.registration import TokenStage, TokenState
+from manager.protocol.registration import TokenStage
 from manager.service.enrolment import BrokerAddress, TokenRequest, create_token
 from manager.store.records import CommandKind
-from shared.cli import json_option
+from shared import token as tokens
+from shared.cli import closing, json_output
 from shared.clock import SystemClock, to_ms
 from shared.config import parse_duration
 from shared.crypto.certificates import spki_hash_of_certificate
 from shared.errors import ConfigError, CryptoError, RefusalCode, RefusedError
 from shared.names import Io, Role, TokenId
+from shared.output import json_text
+from shared.printing import print_table
 
 
 @click.group()
@@ -28,7 +32,12 @@ def token() -> None:
     """Make, list and revoke enrolment tokens."""
 
 
-@token.command()
+@token.command(
+    epilog=closing(
+        "mpc-manager token create --role mpcs > server1.token",
+        "mpc-manager token create --role client --io input --prefix Liberty",
+    )
+)
 @click.option(
     "--role",
     type=click.Choice([role.value for role in Role]),
@@ -48,6 +57,7 @@ def token() -> None:
     default=1,
     help="How many, one a line.",
 )
+@json_output(list[NewToken])
 @click.pass_obj
 def create(
     settings: ManagerSettings,
@@ -56,6 +66,7 @@ def create(
     prefix: str | None,
     ttl: str,
     count: int,
+    as_json: bool,
 ) -> None:
     """Print a new token: it lets one participant register, once.
 
@@ -66,42 +77,53 @@ def create(
     )
     keys, store = open_keys(settings), open_store(settings)
     access = broker_access(settings)
+    made = []
     with access.admin() as admin:
-        address = BrokerAddress(access.amqp_url, _hash_of(access.authority))
+        address = BrokerAddress(access.public_url, _hash_of(access.authority))
         for _ in range(count):
             now = SystemClock().now()
-            made = create_token(
+            token = create_token(
                 store, keys, admin, address, request, now, secrets.token_bytes
             )
-            click.echo(made.text())
+            made.append(_new(token, now + request.life))
+            if not as_json:
+                click.echo(token.text())
+    if as_json:
+        click.echo(json_text(made))
 
 
-@token.command("list")
-@json_option
+@token.command("list", epilog=closing("mpc-manager token list"))
+@json_output(list[Token])
 @click.pass_obj
 def list_tokens(settings: ManagerSettings, as_json: bool) -> None:
     """List every token and what became of it; secrets are never shown."""
-    with open_store(settings).transaction() as unit:
-        tokens = unit.people.tokens()
     now = to_ms(SystemClock().now())
-    entries = [_entry(state, created, now) for state, created in tokens]
+    with open_store(settings).reading() as unit:
+        found = [token_output(*kept, now) for kept in unit.people.tokens()]
     if as_json:
-        click.echo(json.dumps(entries))
+        click.echo(json_text(found))
         return
     table = Table("token", "role", "io", "prefix", "state", "principal", "expires")
-    for entry in entries:
-        expires = entry["expires"]
+    for each in found:
         table.add_row(
-            *(str(entry[name] or "") for name in ("token", "role", "io", "prefix")),
-            str(entry["state"]),
-            str(entry["principal"] or ""),
-            shown(expires if isinstance(expires, int) else None),
+            each.token,
+            each.role,
+            each.io,
+            each.prefix,
+            each.state,
+            each.principal,
+            shown(each.expires),
         )
-    Console().print(table)
+    print_table(table)
 
 
-@token.command()
-@click.argument("token_id")
+@token.command(
+    epilog=closing(
+        "mpc-manager token revoke 0123456789abcdef",
+        codes={3: "there is no such token", 5: "it was used or taken back already"},
+    )
+)
+@click.argument("token_id", shell_complete=completion.new_tokens)
 @click.pass_obj
 def revoke(settings: ManagerSettings, token_id: str) -> None:
     """Take a token back that nobody has used; TOKEN_ID is as ``list`` shows it."""
@@ -128,18 +150,14 @@ def revoke(settings: ManagerSettings, token_id: str) -> None:
     click.echo("mpc-manager: the running manager revokes it at once", err=True)
 
 
-def _entry(state: TokenState, created: int, now: int) -> dict[str, object]:
-    is_over = state.stage is TokenStage.NEW and state.expires <= now
-    return {
-        "token": state.token_id.hex(),
-        "role": state.role.value,
-        "io": state.io.value if state.io else None,
-        "prefix": state.prefix,
-        "state": TokenStage.EXPIRED.value if is_over else state.stage.value,
-        "principal": state.claim.principal if state.claim else None,
-        "created": created,
-        "expires": state.expires,
-    }
+def _new(made: tokens.Token, expires: datetime) -> NewToken:
+    return NewToken(
+        token=made.token_id.hex(),
+        text=made.text(),
+        role=made.role,
+        io=made.io,
+        expires=expires,
+    )
 
 
 def _hash_of(authority: str | None) -> bytes | None:

@@ -96,6 +96,10 @@ class ManagerKeys:
         """Return the keys with the newest session key only."""
         return self._with(((self.slot, self.session_key(self.slot)),))
 
+    def with_new_session_key(self, entropy: Entropy) -> "ManagerKeys":
+        """Return the keys with a session key under which nothing is wrapped."""
+        return self._with(((self.slot, entropy(KEY_BYTES)),))
+
     def wrap_session(self, sid: SessionId, keys: bytes, nonce: bytes) -> bytes:
         """Return a session's keys wrapped under the session key in use."""
         key = self.session_key(self.slot)

@@ -93,6 +93,7 @@ class Entrance:
         task: int | None = None
         for effect in after.effects:
             if isinstance(effect, Provision):
+                self._keep_password(work, effect)
                 task = work.unit.orders.add_task(
                     Task(
                         TaskKind.CREATE_PARTICIPANT,
@@ -166,6 +167,13 @@ class Entrance:
             ),
         )
         work.note("enrolled", effect.principal)
+
+    def _keep_password(self, work: Work, effect: Provision) -> None:
+        """Keep a hash with which the broker user can be made at another broker."""
+        record = self._office.memory.principals[effect.principal]
+        if record.password_hash != effect.password_hash:
+            changed = replace(record, password_hash=effect.password_hash)
+            self._keep(work, changed)
 
     def _keep(self, work: Work, record: PrincipalRecord) -> None:
         self._office.memory.principals[record.principal] = record

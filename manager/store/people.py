@@ -14,6 +14,9 @@ SERIALS = "serial"
 JOB_NUMBERS = "job"
 """The sequence of jobs' display numbers."""
 
+_FIRST = "*"
+"""The sequence whose next number is where a new sequence begins; no name has it."""
+
 _NEXT_NUMBER = select(schema.sequences.c.next).where(
     schema.sequences.c.name == bindparam("name")
 )
@@ -79,10 +82,8 @@ class People:
 
     def next_number(self, sequence: str) -> int:
         """Return the number that is given out next, from 1; it is not taken yet."""
-        found = self._connection.execute(
-            _NEXT_NUMBER, {"name": sequence}
-        ).scalar_one_or_none()
-        return 1 if found is None else int(found)
+        found = self._number(sequence) or self._number(_FIRST)
+        return 1 if found is None else found
 
     def take_number(self, sequence: str) -> int:
         """Take the next number; it never comes again."""
@@ -90,6 +91,16 @@ class People:
         row = {"name": sequence, "next": number + 1}
         self._connection.execute(_TAKE_NUMBER.on(self._connection), row)
         return number
+
+    def skip_numbers(self, count: int) -> None:
+        """Go on that much higher in every sequence, jobs' display numbers aside."""
+        row = {"name": _FIRST, "next": self.next_number(_FIRST)}
+        self._connection.execute(_TAKE_NUMBER.on(self._connection), row)
+        self._connection.execute(
+            update(schema.sequences)
+            .where(schema.sequences.c.name != JOB_NUMBERS)
+            .values(next=schema.sequences.c.next + count)
+        )
 
     def save_principal(self, record: PrincipalRecord) -> None:
         """Keep a principal, new or changed."""
@@ -112,6 +123,12 @@ class People:
             )
         )
         return [_PRINCIPALS.unpack(row[0]) for row in rows]
+
+    def _number(self, sequence: str) -> int | None:
+        found = self._connection.execute(
+            _NEXT_NUMBER, {"name": sequence}
+        ).scalar_one_or_none()
+        return None if found is None else int(found)
 
     def _one_token(self, blob: bytes | None) -> TokenState | None:
         return None if blob is None else _TOKENS.unpack(blob)

@@ -19,7 +19,11 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PrincipalRecord:
-    """A registered principal with its public keys and certificate."""
+    """A registered principal with its public keys and certificate.
+
+    ``password_hash``: RabbitMQ's, of its broker password, with which its broker user
+    can be made anew; empty if it registered before that was kept.
+    """
 
     principal: Principal
     role: Role
@@ -33,6 +37,7 @@ class PrincipalRecord:
     cert: SignedCertificate
     cert_begins: int
     cert_ends: int
+    password_hash: str = ""
 
 
 @unique

@@ -2,7 +2,8 @@
 
 One transaction at a time writes: SQLite sees to it by itself, in PostgreSQL each
 begins by locking the one row of the lease. So a transaction never fails half-way
-because another process wrote, and what it reads stays true until its end.
+because another process wrote, and what it reads stays true until its end. One that
+only reads sees the store as it was when it began, and keeps nobody waiting.
 """
 
 from collections.abc import Iterator
@@ -29,6 +30,17 @@ from shared.errors import ConfigError, StoreError, StoreUnreachableError
 Place: TypeAlias = Path | str | PostgresDatabase
 """Where a store is: a file, ``":memory:"`` for tests, or a database."""
 
+_READING: Final = {
+    "sqlite": ("PRAGMA query_only=ON", "PRAGMA query_only=OFF"),
+    "postgresql": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", ""),
+}
+"""What begins a transaction that reads, and what ends it."""
+_VERSION: Final = {
+    "sqlite": "PRAGMA data_version",
+    "postgresql": (
+        "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT)"
+    ),
+}
 _SHORT: Final = 300
 """Most characters of what a database says that we repeat."""
 
@@ -171,10 +183,29 @@ class Store:
         """Run one transaction that only reads, and keeps nobody waiting.
 
         Raises:
+            StoreError: the store cannot be read, or something was written.
+        """
+        with self._errors(), self._reader.begin() as connection:
+            begin, end = _READING[connection.dialect.name]
+            connection.exec_driver_sql(begin)
+            try:
+                yield _unit(connection)
+            finally:
+                if end:
+                    connection.exec_driver_sql(end)
+
+    def version(self) -> int:
+        """Return a number that is another one after every change by somebody else.
+
+        In PostgreSQL also after other transactions that only might have changed it.
+
+        Raises:
             StoreError: the store cannot be read.
         """
         with self._errors(), self._reader.begin() as connection:
-            yield _unit(connection)
+            statement = _VERSION[connection.dialect.name]
+            found: int = connection.exec_driver_sql(statement).scalar_one()
+        return found
 
     def close(self) -> None:
         """Close the connection."""

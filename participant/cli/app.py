@@ -3,14 +3,21 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from participant.config import ParticipantSettings, load_settings
+from participant.config import (
+    SETTINGS_FILE,
+    ParticipantSettings,
+    load_settings,
+    named_home,
+)
 from participant.home.folder import Home
-from participant.home.identities import Place
+from participant.home.identities import Place, place_of
+from shared.config import Explained, Source, explain
 from shared.errors import ConfigError
 
 PROGRAM = "mpc-participant"
@@ -57,6 +64,26 @@ class App:
         flags = {"home": self.path, "log_level": self.log_level}
         return load_settings(flags, self.config)
 
+    def explained(self) -> tuple[Explained, ...]:
+        """Return the settings, and where each comes from.
+
+        Raises:
+            ConfigError: as ``settings``.
+        """
+        settings = self.settings
+        is_option = self.place.is_named and self.place.root != named_home(None)
+        home = self.place.root if is_option else None
+        flags = {"log_level": self.log_level, "home": home}
+        found = explain(settings, flags, self.config or settings.home / SETTINGS_FILE)
+        if self.identity is None:
+            return found
+        return tuple(
+            replace(each, source=Source.OPTION, where="--identity")
+            if each.name == "home"
+            else each
+            for each in found
+        )
+
     @property
     def path(self) -> Path:
         """The folder of the identity that is meant.
@@ -97,12 +124,15 @@ class App:
             ConfigError: there is none.
         """
         home = self.home()
-        if not home.is_registered:
-            raise ConfigError(
-                f"no information found in {home.path}: nobody is registered there",
-                f"get a token from the operator, then: {PROGRAM} register",
-            )
+        home.check_registered()
         return home
+
+
+def app_of(
+    home: Path | None, identity: str | None, config: Path | None, log_level: str | None
+) -> App:
+    """Return a call of the program, by its options."""
+    return App(place_of(home), identity, config, log_level)
 
 
 def password_options(command: _Decorated) -> _Decorated:

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 from click.shell_completion import ShellComplete
 
-from participant.cli.app import PROGRAM, App
-from participant.cli.shown import name_of
+from participant.cli.app import PROGRAM, App, app_of
+from participant.cli.outputs import job_output
 from participant.home.folder import Home
-from participant.service.job_list import kept_jobs, running_jobs
+from participant.service.job_list import kept_jobs, name_of, running_jobs
 from participant.service.local import Answer, NotRunningError
 from participant.service.summary import summary
 from participant.statistics import registry
@@ -80,16 +80,20 @@ def _offer(names: Callable[[App], Iterable[str]]) -> Offer:
     """Return a parameter's completion out of the names that a home knows."""
 
     def offer(context: click.Context, _: click.Parameter, start: str) -> list[str]:
-        app = context.find_object(App)
-        if app is None:
-            return []
         try:
+            app = context.find_object(App) or _called(context)
             known = dict.fromkeys(names(app))
         except FrameworkError:
             return []  # the command will say what is wrong
         return [name for name in known if name.startswith(start)]
 
     return offer
+
+
+def _called(context: click.Context) -> App:
+    """Return the call that is being typed; a shell's Tab key runs no command."""
+    given = context.find_root().params
+    return app_of(given.get("home"), given.get("identity"), given.get("config"), None)
 
 
 def _jobs(home: Home) -> list[Answer]:
@@ -110,8 +114,15 @@ def _asked_datasets(app: App) -> Iterable[str]:
     yield from (str(job["dataset"]) for job in _jobs(home) if job.get("dataset"))
 
 
+def _asked_columns(app: App) -> Iterable[str]:
+    """Yield the columns of earlier jobs."""
+    for job in _jobs(app.home()):
+        yield from job_output(job).columns
+
+
 own_datasets = _offer(lambda app: app.home().datasets())
 asked_datasets = _offer(_asked_datasets)
+asked_columns = _offer(_asked_columns)
 job_names = _offer(lambda app: [name_of(job) for job in _jobs(app.home())])
 identity_names = _offer(
     lambda app: [

@@ -1,27 +1,32 @@
 """``mpc-participant identities``: who is registered here."""
 
 import asyncio
-import json
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from participant.cli.app import App, say
+from participant.cli.outputs import Identity, identity_output
 from participant.home.folder import Home
 from participant.home.identities import Known
 from participant.service.running import is_running
-from shared.cli import json_option
+from shared.cli import closing, json_output
+from shared.output import json_text
+from shared.printing import print_table
 
 
-@click.command()
-@json_option
+@click.command(epilog=closing("mpc-participant identities"))
+@json_output(list[Identity])
 @click.pass_obj
 def identities(app: App, as_json: bool) -> None:
     """List the identities of this home, with the number and name of each."""
     found = [(known, _is_running(known)) for known in app.place.identities()]
     if as_json:
-        click.echo(json.dumps([_entry(known, runs) for known, runs in found]))
+        click.echo(
+            json_text(
+                [identity_output(known, is_running=runs) for known, runs in found]
+            )
+        )
         return
     if not found:
         say(f"nobody is registered in {app.place.root}")
@@ -38,20 +43,8 @@ def identities(app: App, as_json: bool) -> None:
             "yes" if runs else "no",
             str(known.path),
         )
-    Console().print(table)
+    print_table(table)
 
 
 def _is_running(known: Known) -> bool:
     return asyncio.run(is_running(Home(known.path)))
-
-
-def _entry(known: Known, runs: bool) -> dict[str, object]:
-    return {
-        "number": known.number,
-        "principal": known.principal,
-        "role": known.role,
-        "io": known.io,
-        "realm": known.realm,
-        "home": str(known.path),
-        "is_running": runs,
-    }

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from participant.cli.app import PROGRAM, App
-from participant.config import DEFAULT_HOME, absolute, named_home
-from participant.home.identities import Place
+from participant.cli.app import PROGRAM, app_of
 from shared import log
 from shared.cli import (
+    MEANINGS,
     LazyGroup,
+    closing,
     config_option,
     home_option,
     log_level_option,
@@ -32,19 +32,37 @@ COMMANDS = {
     "cancel": "participant.cli.jobs:cancel",
     "status": "participant.cli.status:status",
     "identities": "participant.cli.identities:identities",
+    "config": "participant.cli.settings:config",
+    "completion": "shared.completion:completion",
     "shell": "participant.cli.shell:shell",
 }
+
+
+def _identities(
+    context: click.Context, parameter: click.Parameter, start: str
+) -> list[str]:
+    from participant.cli.completion import (  # noqa: PLC0415 - only the Tab key needs it
+        identity_names,
+    )
+
+    return identity_names(context, parameter, start)
 
 
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    epilog=closing(
+        "mpc-participant register --token-file analyst.token",
+        "mpc-participant --home server1 run",
+        codes=MEANINGS,
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @home_option
 @click.option(
     "--identity",
     metavar="NAME",
+    shell_complete=_identities,
     help="Which one, by name or number, where several are registered.",
 )
 @config_option
@@ -66,9 +84,7 @@ def participant(
     be left out.
     """
     log.configure(log_level or COMMAND_LOG_LEVEL)
-    named = named_home(home)
-    place = Place(named or absolute(DEFAULT_HOME), is_named=named is not None)
-    context.obj = App(place, identity, config, log_level)
+    context.obj = app_of(home, identity, config, log_level)
 
 
 def main() -> None:

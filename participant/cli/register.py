@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from participant.cli.app import App, given_password, password_options, say
+from participant.cli.outputs import NewIdentity
 from participant.config import settings_text
 from participant.dataplane.addresses import split_address
 from participant.home import secret_file
@@ -19,14 +20,26 @@ from participant.service.registering import Application
 from participant.service.registering import register as register_now
 from participant.service.running import connect, context
 from shared import token as tokens
+from shared.cli import closing, json_output
 from shared.crypto.derivation import fingerprint_text
 from shared.errors import ConfigError
 from shared.names import Io, Role
+from shared.output import json_text, path_text
 
 MAX_TOKEN_BYTES = 4096
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-participant register --token-file analyst.token",
+        "mpc-participant register --token-file - --attr location=miami < server.token",
+        codes={
+            3: "the token is malformed, or the home is taken",
+            4: "the broker or the manager does not answer",
+            5: "the manager refused the token",
+        },
+    )
+)
 @click.option(
     "--token-file",
     type=click.Path(allow_dash=True, dir_okay=False, path_type=str),
@@ -71,6 +84,7 @@ MAX_TOKEN_BYTES = 4096
 @click.option(
     "--password", "asks_password", is_flag=True, help="Ask for a key file's password."
 )
+@json_output(NewIdentity)
 @password_options
 @click.pass_obj
 def register(
@@ -83,6 +97,7 @@ def register(
     advertise: tuple[str, ...],
     broker_ca: Path | None,
     asks_password: bool,
+    as_json: bool,
     password_file: Path | None,
     password_fd: int | None,
 ) -> None:
@@ -118,7 +133,14 @@ def register(
     if number > FIRST:
         say(f"this is identity {number}: --identity {identity.principal}")
     say(f"registered as {identity.principal}; next: {app.next_step}")
-    click.echo(identity.principal)
+    made = NewIdentity(
+        principal=identity.principal,
+        number=number,
+        home=path_text(home.path),
+        realm=identity.realm.name,
+        fingerprint=fingerprint_text(identity.realm.fingerprint),
+    )
+    click.echo(json_text(made) if as_json else identity.principal)
 
 
 def enrol(

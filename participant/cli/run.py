@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import uvloop
 
-from participant.cli.app import PROGRAM, App, password_for, password_options, say
+from participant.cli.app import App, password_for, password_options, say
 from participant.cli.register import enrol, read_token
 from participant.home.folder import Home
 from participant.service.running import serve_until_signal
 from shared import log
-from shared.errors import ConfigError
+from shared.cli import closing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,13 @@ class _Flags:
         return {name: value for name, value in flags.items() if value}
 
 
-@click.command("run")
+@click.command(
+    "run",
+    epilog=closing(
+        "mpc-participant run",
+        "mpc-participant run --listen 0.0.0.0:1270 --slots 4",
+    ),
+)
 @click.option(
     "--listen",
     multiple=True,
@@ -70,10 +76,7 @@ def run_participant(
 
 def _offer_registration(home: Home) -> None:
     if not sys.stdin.isatty():
-        raise ConfigError(
-            f"no information found in {home.path}: nobody is registered there",
-            f"get a token from the operator, then: {PROGRAM} register",
-        )
+        home.check_registered()
     answer = click.prompt(
         f"no information found in {home.path}\nregister new mpcs or client?",
         default="yes",

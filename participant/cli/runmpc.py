@@ -1,55 +1,54 @@
 """``mpc-participant runmpc``: ask for a secure computation."""
 
 import asyncio
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import uvloop
+from rich.console import Console
 
 from participant.cli.app import App, password_for, password_options, say
-from participant.cli.completion import asked_datasets, statistics
-from participant.cli.shown import machine_form, name_of, print_end, progress_line
+from participant.cli.completion import asked_columns, asked_datasets, statistics
+from participant.cli.outputs import AskedJob, job_output
+from participant.cli.progress import quiet_option, telling
+from participant.cli.shown import near_names, print_end
 from participant.columns import Missing
 from participant.engines import registry as engines
 from participant.home.folder import Home
+from participant.sdk.questions import make_question
 from participant.service.background import start_in_background
 from participant.service.control import request_of
-from participant.service.local import Answer, Request, ask
-from participant.service.question import (
-    DEFAULT_SERVERS,
-    Question,
-    check_question,
-    default_engine,
-)
+from participant.service.following import followed
+from participant.service.job_list import name_of, running_jobs
+from participant.service.local import Answer, Request, ask_once
+from participant.service.question import DEFAULT_SERVERS
 from participant.service.running import control_process, is_running
 from participant.statistics import registry
-from participant.statistics.params import (
-    DEFAULT_FIXP,
-    MAX_FIXP,
-    MIN_FIXP,
-    Params,
-    Reveal,
-)
-from shared.cli import ExitCode, json_option
-from shared.config import parse_duration
-from shared.errors import RefusedError
-from shared.messages import Requirements
-from shared.messages.wire import validate
+from participant.statistics.params import DEFAULT_FIXP, MAX_FIXP, MIN_FIXP, Reveal
+from shared.cli import ExitCode, MisspeltError, closing, json_output
+from shared.errors import FailureCode, RefusedError
+from shared.output import json_text
 
 ANY = "any"
+MISNAMED = frozenset({FailureCode.NO_SOURCES.value, FailureCode.REFUSED.value})
+"""How a job ends of which a dataset or column is misspelt."""
 
 
-@dataclass(slots=True)
-class Seen:
-    """What a command heard last of its job."""
-
-    answer: Answer | None = None
-
-
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-participant runmpc --statistic mean --dataset visits --column mdvis",
+        "mpc-participant runmpc --statistic median --dataset visits --column disea"
+        " --servers 3 --location miami",
+        codes={
+            0: "the result was printed; with --detach, the job was asked for",
+            1: "the job failed, was refused by a party, or ended in another way",
+            2: "the statistic cannot be asked so",
+            3: "nobody is registered in the home",
+            4: "the broker cannot be reached",
+            130: "Ctrl-C: the job goes on",
+        },
+    )
+)
 @click.option(
     "--statistic",
     required=True,
@@ -65,9 +64,19 @@ class Seen:
     help="Of every source.",
 )
 @click.option(
-    "--column", "columns", multiple=True, metavar="NAME", help="May be repeated."
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=asked_columns,
+    help="May be repeated.",
 )
-@click.option("--target", metavar="NAME", help="What a regression explains.")
+@click.option(
+    "--target",
+    metavar="NAME",
+    shell_complete=asked_columns,
+    help="What a regression explains.",
+)
 @click.option("--edges", metavar="E0,E1,…", help="Of a histogram, increasing.")
 @click.option("--q", metavar="0…1", help="Which quantile.")
 @click.option("--by", metavar="NAME", help="Column that says a row's group.")
@@ -127,7 +136,8 @@ class Seen:
     "--keep", default="24h", show_default=True, help="How long the result waits."
 )
 @click.option("--detach", is_flag=True, help="Do not wait; print the job's number.")
-@json_option
+@quiet_option
+@json_output(AskedJob)
 @password_options
 @click.pass_obj
 def runmpc(
@@ -155,6 +165,7 @@ def runmpc(
     deadline: str,
     keep: str,
     detach: bool,
+    quiet: bool,
     as_json: bool,
     password_file: Path | None,
     password_fd: int | None,
@@ -162,35 +173,40 @@ def runmpc(
     """Compute a statistic over the data of several owners, and print it.
 
     Nobody sees the data: the sources send shares to the MPC servers, whose output
-    only this participant can put together. Ctrl-C leaves the job; ``result JOB``
-    gets it later.
+    only this participant can put together. On a terminal a bar shows how far the job
+    is. Ctrl-C leaves the job; ``result JOB`` gets it later.
     """
-    params = Params(
-        statistic=statistic,
-        columns=columns,
-        target=target,
-        edges=_items(edges),
-        fixp=fixp,
-        missing=Missing(missing),
-        q=q,
-        by=by,
-        groups=_items(groups),
-        reveal=Reveal(reveal),
-    )
-    question = Question(
-        params=params,
-        dataset=dataset,
-        servers=servers,
-        engine=engine or default_engine(params),
-        threshold=threshold,
-        requires=_requirements(location, csp, ncpus, ram),
-        min_sources=min_sources,
-        purpose=purpose,
-        deadline=parse_duration(deadline),
-        result_life=parse_duration(keep),
-    )
+    if statistic not in registry.names():
+        raise MisspeltError(
+            f"no statistic {statistic!r}; there are {', '.join(registry.names())}",
+            statistic,
+            registry.names(),
+        )
     try:
-        check_question(question)
+        question = make_question(
+            statistic,
+            dataset,
+            columns,
+            target=target,
+            edges=_items(edges),
+            q=q,
+            by=by,
+            groups=_items(groups),
+            reveal=reveal,
+            missing=missing,
+            fixp=fixp,
+            servers=servers,
+            location=None if location == ANY else location,
+            csp=None if csp == ANY else csp,
+            ncpus=ncpus,
+            ram=ram,
+            min_sources=min_sources,
+            engine=engine,
+            threshold=threshold,
+            purpose=purpose,
+            deadline=deadline,
+            keep=keep,
+        )
     except RefusedError as error:
         raise click.UsageError(str(error)) from error
     home = app.registered_home()
@@ -200,7 +216,7 @@ def runmpc(
     password = None
     if not asyncio.run(is_running(home)):
         password = password_for(home, password_file, password_fd)
-    return follow(app, home, password, request, as_json=as_json)
+    return follow(app, home, password, request, quiet=quiet, as_json=as_json)
 
 
 def follow(
@@ -209,24 +225,19 @@ def follow(
     password: bytes | None,
     request: Request,
     *,
+    quiet: bool,
     as_json: bool,
 ) -> int:
     """Wait for a job's end, print it and return the exit code."""
-    seen = Seen()
-
-    def progress(answer: Answer) -> None:
-        if seen.answer is None or progress_line(answer) != progress_line(seen.answer):
-            say(progress_line(answer))
-        seen.answer = answer
-
+    heard: list[Answer] = []
     try:
-        end = uvloop.run(_followed(app, home, password, request, progress))
+        uvloop.run(_followed(app, home, password, request, heard, quiet=quiet))
     except KeyboardInterrupt:
-        if seen.answer is not None:
-            name = name_of(seen.answer)
+        if heard:
+            name = name_of(heard[-1])
             say(f"{name} goes on; its result later: mpc-participant result {name}")
         return ExitCode.INTERRUPTED
-    return print_end(end, as_json=as_json)
+    return print_end(heard[-1], quiet=quiet, as_json=as_json)
 
 
 async def _followed(
@@ -234,32 +245,36 @@ async def _followed(
     home: Home,
     password: bytes | None,
     request: Request,
-    progress: Callable[[Answer], None],
-) -> Answer:
-    end: Answer = {}
-    async with control_process(home, app.settings, password):
-        async for answer in ask(home, request):
-            if answer.get("event") == "done":
-                end = answer
-            else:
-                progress(answer)
-    return end
+    heard: list[Answer],
+    *,
+    quiet: bool,
+) -> None:
+    """Append what is heard of a job, up to its end."""
+    async with (
+        control_process(home, app.settings, password),
+        telling(Console(stderr=True), quiet=quiet) as teller,
+    ):
+
+        def hear(answer: Answer) -> None:
+            heard.append(answer)
+            teller.tell(answer)
+
+        hear(await followed(home, request, hear))
+        if heard[-1].get("code") in MISNAMED:
+            heard[-1]["hint"] = near_names(heard[-1], await running_jobs(home))
 
 
 def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
     async def submit() -> Answer:
         arguments = ["--log-level", app.log_level] if app.log_level else []
         await start_in_background(home, arguments)
-        last: Answer = {}
-        async for answer in ask(home, request):
-            last = answer
-        return last
+        return await ask_once(home, request)
 
     answer = asyncio.run(submit())
     if answer.get("is_over"):
-        return print_end(answer, as_json=as_json)
+        return print_end(answer, quiet=False, as_json=as_json)
     if as_json:
-        click.echo(json.dumps(machine_form(answer)))
+        click.echo(json_text(job_output(answer)))
     else:
         click.echo(name_of(answer))
         say(f"get the result with: mpc-participant result {name_of(answer)}")
@@ -268,15 +283,3 @@ def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
 
 def _items(text: str | None) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",")) if text else ()
-
-
-def _requirements(
-    location: str, csp: str, cpus: int | None, ram: int | None
-) -> Requirements:
-    asked = {
-        "location": None if location == ANY else location,
-        "csp": None if csp == ANY else csp,
-        "cpus": cpus,
-        "ram": ram,
-    }
-    return validate(Requirements, dict(asked))

@@ -9,7 +9,7 @@ from participant.cli.app import PROGRAM, App, password_for, password_options, sa
 from participant.cli.completion import identity_names
 from participant.cli.main import COMMANDS
 from participant.home.folder import Home
-from participant.service.background import Background, online, start_in_background
+from participant.service.background import Background, connected
 from participant.service.local import Answer
 from participant.service.running import is_running
 from shared.cli import LazyGroup
@@ -17,8 +17,12 @@ from shared.errors import ConfigError
 
 NOBODY = "mpc"
 """Who is at the prompt as long as nobody is known."""
-NOT_HERE = frozenset({"run", "shell"})
-"""Commands of the program that a prompt has no use for."""
+NOT_HERE = {
+    "run": "connect stays connected here; help lists the commands",
+    "shell": "this is the prompt; help lists the commands",
+    "completion": "the Tab key completes here",
+}
+"""Commands of the program that a prompt has no use for, and why."""
 
 
 class Session(App):
@@ -48,13 +52,7 @@ class Session(App):
         arguments = ["--log-level", self.log_level] if self.log_level else []
         if self.config is not None:
             arguments += ["--config", str(self.config)]
-        started = await start_in_background(home, arguments, password)
-        try:
-            status = await online(home)
-        except BaseException:
-            if started is not None:
-                await started.end()
-            raise
+        status, started = await connected(home, arguments, password)
         if started is not None:
             self._started.append(started)
         return status

@@ -16,14 +16,20 @@ from participant.cli.completion import candidates
 from participant.cli.session import NOT_HERE, Session, prompt_commands
 from participant.home import secret_file
 from shared import token as tokens
-from shared.cli import ExitCode, print_error, run
+from shared.cli import ExitCode, closing, print_error, run
 from shared.errors import ConfigError
+from shared.suggestion import did_you_mean
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What ends a prompt from outside."""
 
 ReadLine = Callable[[str], str]
 """From the prompt to the next line; ``EOFError`` behind the last one."""
 
 
-@click.command()
+@click.command(
+    epilog=closing("mpc-participant shell", "mpc-participant shell < commands.txt")
+)
 @click.pass_obj
 def shell(app: App) -> int:
     """Work at a prompt: register, connect, runmpc, jobs, result, exit.
@@ -44,7 +50,7 @@ def shell(app: App) -> int:
     if app.identity is not None:
         session.use(app.path)
     read = _terminal(session) if is_terminal else _piped
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, partial(_end, session))
     try:
@@ -92,11 +98,15 @@ def perform(session: Session, line: str) -> int:
         del words[0]  # as hints and the documentation write it
     if not words:
         return ExitCode.DONE
-    known = prompt_commands.list_commands(click.Context(prompt_commands))
+    known = prompt_commands.list_commands(_nowhere())
     if words[0] in known or words[0].startswith("-"):
         return run(prompt_commands, PROGRAM, words, session)
     print_error(PROGRAM, *_unknown(words[0]))
     return ExitCode.USAGE
+
+
+def _nowhere() -> click.Context:
+    return click.Context(prompt_commands)
 
 
 def _unknown(word: str) -> tuple[str, str]:
@@ -104,11 +114,10 @@ def _unknown(word: str) -> tuple[str, str]:
     if word.startswith(tokens.MARK):
         return "a token is not a command", "register asks for it, and does not show it"
     if word in NOT_HERE:
-        return (
-            f"{word!r} is for the command line",
-            "connect stays connected here; help lists the commands",
-        )
-    return f"there is no command {word!r}", "help lists the commands"
+        return f"{word!r} is for the command line", NOT_HERE[word]
+    near = did_you_mean(word, prompt_commands.list_commands(_nowhere()))
+    hint = f"{near} help lists the commands" if near else "help lists the commands"
+    return f"there is no command {word!r}", hint
 
 
 def _terminal(session: Session) -> ReadLine:
@@ -152,5 +161,7 @@ def _piped(_: str) -> str:
 
 def _end(session: Session, _number: int, _frame: FrameType | None) -> None:
     """Leave at once, and in good order, when the terminal or the system says so."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, until the very end
     session.is_over = True
     raise KeyboardInterrupt

@@ -1,87 +1,70 @@
 """Jobs and results as they are printed."""
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from participant.cli.app import say
+from participant.cli.outputs import AskedJob, job_output
+from participant.sdk.errors import failure_of
+from participant.service.job_list import name_of, read_figures
 from participant.service.local import Answer
 from shared.cli import ExitCode
 from shared.codec import Value
-from shared.errors import ConfigError
-
-TIMES = ("offered", "started", "linked", "result", "total")
-"""What is told of when a job came how far, in order."""
-
-Json = Mapping[str, object]
+from shared.output import json_text
+from shared.printing import print_table
+from shared.suggestion import did_you_mean
 
 
-def machine_form(answer: Answer) -> dict[str, object]:
-    """Return a job as ``--json`` prints it, with the result's figures."""
-    shown: dict[str, object] = {
-        name: answer.get(name)
-        for name in ("job", "id", "state", "statistic", "dataset", "columns")
-    }
-    if answer.get("state") == "done":
-        shown["result"] = read_result(answer)["result"]
-    elif answer.get("is_over"):
-        for name in ("reason", "code", "party"):
-            shown[name] = answer.get(name)
-    else:
-        shown["waiting"] = answer.get("waiting")
-    times = answer.get("times_ms")
-    shown["servers"], shown["sources"] = answer.get("servers"), answer.get("sources")
-    shown["times_ms"] = {
-        name: times[name]
-        for name in TIMES
-        if isinstance(times, Mapping) and name in times
-    }
-    return shown
-
-
-def read_result(answer: Answer) -> Json:
-    """Return what the file of a result holds.
+def job_with_result(answer: Answer) -> AskedJob:
+    """Return a job as ``--json`` prints it, with its figures if they are there.
 
     Raises:
-        ConfigError: it is gone or damaged.
+        ConfigError: the file with them is gone or damaged.
     """
-    path = Path(str(answer.get("result")))
-    try:
-        figures = json.loads(path.read_text())["result"]
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the result in {path}: {error.strerror}",
-            "results are in the home; ask for the job again if it was deleted",
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"the result in {path} is damaged", "ask for the job again"
-        ) from error
-    return {"result": figures}
+    is_done = answer.get("state") == "done"
+    return job_output(answer, read_figures(answer) if is_done else None)
 
 
-def print_end(answer: Answer, *, as_json: bool) -> int:
+def print_end(answer: Answer, *, quiet: bool, as_json: bool) -> int:
     """Print how a job ended and return the exit code that says the same."""
     code = ExitCode.DONE if answer.get("state") == "done" else ExitCode.FAILED
     if as_json:
-        click.echo(json.dumps(machine_form(answer), ensure_ascii=False))
+        click.echo(json_text(job_with_result(answer)))
         return code
     if code is ExitCode.DONE:
         _print_result(answer)
+        if not quiet:
+            _print_effort(answer)
         return code
-    where = f" at {_text(answer, 'party')}" if answer.get("party") else ""
-    why = _text(answer, "reason") or "no reason was given"
-    what = f"{_text(answer, 'state')} ({_text(answer, 'code')})"
-    click.echo(f"{name_of(answer)} {what}{where}: {why}", err=True)
+    click.echo(str(failure_of(answer)), err=True)
+    if answer.get("hint"):
+        say(f"hint: {_text(answer, 'hint')}")
     return code
 
 
-def name_of(answer: Answer) -> str:
-    """Return how a user names a job: its number, else the start of its id."""
-    return str(answer.get("job") or str(answer.get("id"))[:16])
+def near_names(failed: Answer, jobs: Sequence[Answer]) -> str | None:
+    """Return which dataset or column was meant, by what one has asked for before.
+
+    Args:
+        failed: the job that found none of that name.
+        jobs: one's own; those that are done had names that there are.
+    """
+    done = [job for job in jobs if job.get("state") == "done"]
+    dataset = _text(failed, "dataset")
+    datasets = {_text(job, "dataset") for job in done}
+    if dataset not in datasets:
+        return did_you_mean(dataset, datasets)
+    columns = {
+        name
+        for job in done
+        if job.get("dataset") == dataset
+        for name in job_output(job).columns
+    }
+    wrong = [name for name in job_output(failed).columns if name not in columns]
+    questions = (did_you_mean(name, columns) for name in wrong)
+    return next((question for question in questions if question), None)
 
 
 def progress_line(answer: Answer) -> str:
@@ -106,11 +89,11 @@ def print_jobs(jobs: list[Answer]) -> None:
             str(total if total is not None else ""),
             str(job.get("reason") or job.get("waiting") or ""),
         )
-    Console().print(table)
+    print_table(table)
 
 
 def _print_result(answer: Answer) -> None:
-    figures = read_result(answer)["result"]
+    figures = read_figures(answer)
     columns = answer.get("columns")
     over = ", ".join(map(str, columns)) if isinstance(columns, list) else ""
     table = Table(
@@ -121,7 +104,10 @@ def _print_result(answer: Answer) -> None:
     )
     for name, value in _flat(figures, ""):
         table.add_row(name, value)
-    Console().print(table)
+    print_table(table)
+
+
+def _print_effort(answer: Answer) -> None:
     times = answer.get("times_ms")
     total: Value = times.get("total") if isinstance(times, dict) else None
     click.echo(

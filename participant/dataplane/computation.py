@@ -46,7 +46,7 @@ class Computation:
             with contextlib.suppress(JobAbortedError):  # ``run`` will say so
                 await self._order.environment.workers.warm(self._engine.name)
 
-    async def run(self, blocks: Sequence[bytes]) -> bytes:
+    async def run(self, blocks: Sequence[memoryview]) -> bytes:
         """Return this server's output share; cancelling ends a worker at once.
 
         Args:
@@ -57,7 +57,9 @@ class Computation:
         """
         engine, plan = self._engine, self._order.plan
         if not engine.in_worker:
-            return await asyncio.to_thread(engine.run, plan, blocks, {})
+            return await asyncio.to_thread(
+                lambda: engine.run(plan, [bytes(block) for block in blocks], {})
+            )
         channels = {index: relay.worker_end for index, relay in self.relays.items()}
         try:
             share = await self._order.environment.workers.run(

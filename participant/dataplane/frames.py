@@ -4,13 +4,12 @@ Source: docs/protocol.md, section "Frames": ``len:u32 type:u8 body``, where ``le
 counts the type and the body, big-endian.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import Final
 
-from shared.crypto.derivation import equal
+from participant.dataplane.block import DataReceiver
 from shared.errors import FailureCode, RemoteProtocolError
 from shared.messages.link import EndOfData
 
@@ -19,17 +18,13 @@ MAX_FRAME_BYTES: Final = 1 << 20
 MAX_CONTROL_BYTES: Final = 8 << 10
 """The largest body of a link.hello, ap.req, ap.rep or peer.hello."""
 MAX_CODE_BYTES: Final = 64
-LONG_BYTES: Final = 4 << 10
-"""Shorter pieces of a block are put together as they come: each object costs."""
-DATA_CHUNK_BYTES: Final = 256 << 10
+DATA_CHUNK_BYTES: Final = 512 << 10
 """How much of a block is put into one DATA frame."""
 LENGTH_BYTES: Final = 4
 HEADER_BYTES: Final = LENGTH_BYTES + 1
-READ_BYTES: Final = 128 << 10
-"""How much is read ahead, a frame's header above all."""
-COUNT_BYTES: Final = 8
-DIGEST_BYTES: Final = 32
-END_BYTES: Final = COUNT_BYTES + DIGEST_BYTES
+READ_BYTES: Final = 16 << 10
+"""How much is read ahead, a frame's header above all: a TLS record."""
+END_BYTES: Final = 8
 
 
 @unique
@@ -102,9 +97,22 @@ class FrameDecoder:
     It keeps one incomplete frame at most. Lengths and types are judged as soon as
     their bytes are there, so nothing is kept of a frame that will be refused. The
     bytes of a long body are put where they stay.
+
+    Attributes:
+        receiver: takes the DATA that are complete from now on, to their END, in place
+            of ``filled``'s caller.
     """
 
-    __slots__ = ("_body", "_end", "_filled", "_head", "_is_broken", "_kind")
+    __slots__ = (
+        "_body",
+        "_end",
+        "_filled",
+        "_head",
+        "_is_broken",
+        "_kind",
+        "_place",
+        "receiver",
+    )
 
     def __init__(self) -> None:
         self._head = memoryview(bytearray(READ_BYTES))
@@ -112,7 +120,9 @@ class FrameDecoder:
         self._kind = FrameType.DATA
         self._body = memoryview(b"")
         self._filled = 0
+        self._place: DataReceiver | None = None
         self._is_broken = False
+        self.receiver: DataReceiver | None = None
 
     @property
     def buffered_bytes(self) -> int:
@@ -130,25 +140,21 @@ class FrameDecoder:
             count: how many bytes were put into ``room``.
 
         Raises:
-            RemoteProtocolError: a length is 0 or above 1 MiB, a type is unknown, or
-                a body's length is not one that its type has. Nothing can be read
-                from the stream any more.
+            RemoteProtocolError: a length is 0 or above 1 MiB, a type is unknown, a
+                body's length is not one that its type has, or the receiver takes no
+                more. Nothing can be read from the stream any more.
         """
         if self._is_broken:
             raise RemoteProtocolError("bytes after a malformed frame")
-        if self._body:
-            self._filled += count
-            if self._filled < len(self._body):
-                return []
-            frame = Frame(self._kind, bytes(self._body))
-            self._body, self._filled = memoryview(b""), 0
-            return [frame]
-        self._end += count
         try:
+            if self._body:
+                self._filled += count
+                return self._body_if_complete()
+            self._end += count
             return self._cut()
         except RemoteProtocolError:
             self._is_broken = True
-            self._end = 0
+            self._end, self._body = 0, memoryview(b"")
             raise
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
@@ -174,19 +180,44 @@ class FrameDecoder:
                 self._begin_body(kind, length, self._head[body_start : self._end])
                 return frames
             start = body_start + length
-            frames.append(Frame(kind, bytes(self._head[body_start:start])))
+            frames += self._taken(kind, self._head[body_start:start])
         left = self._end - start
         self._head[:left] = bytes(self._head[start : self._end])
         self._end = left
         return frames
 
+    def _taken(self, kind: FrameType, body: memoryview) -> list[Frame]:
+        """Return a frame that is complete, unless it goes to the receiver."""
+        if self.receiver is not None:
+            if kind is FrameType.DATA:
+                self.receiver.add(body)
+                return []
+            if kind is FrameType.END:
+                self.receiver = None
+        return [Frame(kind, bytes(body))]
+
     def _begin_body(self, kind: FrameType, length: int, begun: memoryview) -> None:
         """Let what follows go straight to where the body is put together."""
         self._kind = kind
-        self._body = memoryview(bytearray(length))
+        self._place = self.receiver if kind is FrameType.DATA else None
+        if self._place is None:
+            self._body = memoryview(bytearray(length))
+        else:
+            self._body = self._place.room(length)
         self._filled = len(begun)
         self._body[: self._filled] = begun
         self._end = 0
+
+    def _body_if_complete(self) -> list[Frame]:
+        """Return the frame whose body this is, as soon as all of it is there."""
+        if self._filled < len(self._body):
+            return []
+        body, place = self._body, self._place
+        self._body, self._filled, self._place = memoryview(b""), 0, None
+        if place is None:
+            return self._taken(self._kind, body)
+        place.fill(len(body))
+        return []
 
     def _header(self, start: int) -> tuple[FrameType, int] | None:
         """Return type and body length of the frame that starts here, once known."""
@@ -208,8 +239,8 @@ class FrameDecoder:
 
 
 def encode_end(end: EndOfData) -> bytes:
-    """Return the body of an END: the count as ``u64``, then the digest."""
-    return end.count.to_bytes(COUNT_BYTES, "big") + end.digest
+    """Return the body of an END: the count as ``u64``."""
+    return end.count.to_bytes(END_BYTES, "big")
 
 
 def decode_end(body: bytes) -> EndOfData:
@@ -219,9 +250,7 @@ def decode_end(body: bytes) -> EndOfData:
         RemoteProtocolError: the count is beyond all limits.
     """
     try:
-        return EndOfData(
-            count=int.from_bytes(body[:COUNT_BYTES], "big"), digest=body[COUNT_BYTES:]
-        )
+        return EndOfData(count=int.from_bytes(body, "big"))
     except ValueError as error:
         raise RemoteProtocolError("an END that cannot be true") from error
 
@@ -237,66 +266,11 @@ def data_frames(
         block: not empty, unless nothing shall be sent.
         chunk_bytes: how much of it goes into one DATA.
     """
-    view, digest = memoryview(block), hashlib.sha256()
+    view = memoryview(block)
     for start in range(0, len(block), chunk_bytes):
         chunk = view[start : start + chunk_bytes]
-        digest.update(chunk)
         yield _header(FrameType.DATA, len(chunk)), chunk
-    end = EndOfData(count=len(block), digest=digest.digest())
-    yield (encode_frame(FrameType.END, encode_end(end)),)
-
-
-class DataReceiver:
-    """Puts DATA frames together and checks them against their END."""
-
-    __slots__ = ("_bodies", "_count", "_digest", "_max_bytes")
-
-    def __init__(self, max_bytes: int) -> None:
-        """Start with nothing received.
-
-        Args:
-            max_bytes: how long the block may become.
-        """
-        self._bodies: list[bytes | bytearray] = []
-        self._count = 0
-        self._digest = hashlib.sha256()
-        self._max_bytes = max_bytes
-
-    @property
-    def has_data(self) -> bool:
-        """Whether anything came."""
-        return self._count > 0
-
-    def add(self, body: bytes) -> None:
-        """Take the body of the next DATA frame.
-
-        Raises:
-            RemoteProtocolError: more bytes than were agreed; what came is dropped.
-        """
-        if self._count + len(body) > self._max_bytes:
-            self._bodies.clear()
-            self._count = 0
-            raise RemoteProtocolError(f"more than {self._max_bytes} bytes of data")
-        if len(body) >= LONG_BYTES:
-            self._bodies.append(body)
-        elif self._bodies and isinstance(self._bodies[-1], bytearray):
-            self._bodies[-1] += body
-        else:
-            self._bodies.append(bytearray(body))
-        self._count += len(body)
-        self._digest.update(body)
-
-    def finish(self, body: bytes) -> bytes:
-        """Return the block that an END completes.
-
-        Raises:
-            RemoteProtocolError: count or digest differ; what came is dropped.
-        """
-        end = decode_end(body)
-        bodies, self._bodies = self._bodies, []
-        if end.count != self._count or not equal(end.digest, self._digest.digest()):
-            raise RemoteProtocolError("the END does not fit the data before it")
-        return b"".join(bodies)
+    yield (encode_frame(FrameType.END, encode_end(EndOfData(count=len(block)))),)
 
 
 def encode_code(code: FailureCode) -> bytes:

@@ -161,6 +161,7 @@ class JobTable:
                 "job_id": start.job.hex(),
                 "code": failure.code.value,
                 "party": failure.party,
+                "reason": bounded(str(failure)),
             },
         )
         if running.job is not None:

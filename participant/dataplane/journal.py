@@ -67,7 +67,7 @@ class Journal:
         starts = range(0, len(data) - TICKET_ID_BYTES + 1, TICKET_ID_BYTES)
         return frozenset(data[start : start + TICKET_ID_BYTES] for start in starts)
 
-    def write_server_share(self, server: Principal, sealed: bytes) -> None:
+    def write_server_share(self, server: Principal, sealed: bytes | memoryview) -> None:
         """Keep a server's sealed output share at the consumer."""
         self._write(self._folder / _SHARES / server, sealed)
 
@@ -98,12 +98,12 @@ class Journal:
             self._is_discarded = True
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes | memoryview) -> None:
         with self._lock:
             if not self._is_discarded:
                 self._write_now(path, data)
 
-    def _write_now(self, path: Path, data: bytes) -> None:
+    def _write_now(self, path: Path, data: bytes | memoryview) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.new")
         beside.unlink(missing_ok=True)

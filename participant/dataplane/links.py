@@ -12,6 +12,7 @@ from collections import deque
 from datetime import timedelta
 from typing import Final, cast
 
+from participant.dataplane.block import DataReceiver
 from participant.dataplane.frames import (
     Frame,
     FrameDecoder,
@@ -193,16 +194,26 @@ class Link(asyncio.BufferedProtocol):
                 raise self._error
             self._reader = self._loop.create_future()
             await self._reader
-        frame = self._frames.popleft()
-        self._waiting_bytes -= len(frame.body) + FRAME_COST_BYTES
-        if not self._is_reading and self._waiting_bytes < RESUME_BYTES:
-            self._is_reading = True
-            with contextlib.suppress(RuntimeError):  # closing already
-                self._live().resume_reading()
+        frame = self._next()
         if frame.type is FrameType.ABORT:
             self.close()
             raise PeerAbortedError(decode_code(frame.body))
         return frame
+
+    async def receive_into(self, receiver: DataReceiver) -> Frame:
+        """Let DATA go to a receiver as they come; return the frame after them.
+
+        Raises:
+            RemoteProtocolError: more data than the receiver takes; and as ``receive``.
+        """
+        while self._frames and self._frames[0].type is FrameType.DATA:
+            receiver.add(self._next().body)
+        if not self._frames:
+            self._decoder.receiver = receiver
+        try:
+            return await self.receive()
+        finally:
+            self._decoder.receiver = None
 
     def put_back(self, frame: Frame) -> None:
         """Let the next ``receive`` return a frame once more."""
@@ -301,6 +312,16 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is None:
             raise LinkLostError("the link never stood")
         return self._transport
+
+    def _next(self) -> Frame:
+        """Return the frame that waits longest."""
+        frame = self._frames.popleft()
+        self._waiting_bytes -= len(frame.body) + FRAME_COST_BYTES
+        if not self._is_reading and self._waiting_bytes < RESUME_BYTES:
+            self._is_reading = True
+            with contextlib.suppress(RuntimeError):  # closing already
+                self._live().resume_reading()
+        return frame
 
     def _take(self, frame: Frame) -> None:
         if frame.type in {FrameType.PING, FrameType.PONG}:

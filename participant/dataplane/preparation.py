@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from participant.columns import Columns, Values
+from participant.columns import Values
 from participant.dataplane.ipc import Prepare, Prepared, PrepareFailed, ToControl
-from participant.dataplane.order import Question, read_question
-from participant.datasets.tables import read_columns
+from participant.dataplane.order import read_question
+from participant.datasets.tables import open_columns, size_bytes
 from shared.errors import FrameworkError, RefusalCode, RefusedError
 from shared.messages.wire import MAX_TEXT
 from shared.names import JobId
@@ -119,18 +119,13 @@ def bounded(text: str) -> str:
 def _read(order: Prepare) -> LocalSums:
     """Return the local sums; runs in a thread of its own."""
     question = read_question(order.spec)
-    columns = read_columns(
-        Path(order.path), question.params.used(), question.params.missing
-    )
-    values = _checked_values(order.job, question, columns)
-    return LocalSums(order.spec, values, columns.rows, columns.bytes)
-
-
-def _checked_values(job: JobId, question: Question, columns: Columns) -> Values:
-    """Return the local sums, if the engine can share them without overflow."""
-    values = question.statistic.prepare(columns, question.params)
-    question.engine.check_values(values, question.plan(job, None, 1))
-    return values
+    path, params = Path(order.path), question.params
+    with open_columns(path, params.used(), params.missing) as columns:
+        values = question.statistic.prepare(columns, params)
+        size = size_bytes(path, len(params.used()), columns.rows)
+    # The engine has to share them without overflow.
+    question.engine.check_values(values, question.plan(order.job, None, 1))
+    return LocalSums(order.spec, values, columns.rows, size)
 
 
 async def _in_daemon(work: Callable[[], LocalSums]) -> LocalSums:

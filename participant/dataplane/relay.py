@@ -11,23 +11,18 @@ Source: docs/protocol.md, section "Frames".
 
 import asyncio
 import contextlib
-import hashlib
 import socket
 from collections import deque
 from typing import Final
 
-from participant.dataplane.frames import (
-    DATA_CHUNK_BYTES,
-    FrameType,
-    decode_end,
-    encode_end,
-)
+from participant.dataplane.frames import FrameType, decode_end, encode_end
 from participant.dataplane.links import Link, LinkLostError
 from participant.dataplane.transfer import TruncatedError, together, wait_in_silence
-from shared.crypto.derivation import equal
 from shared.errors import RemoteProtocolError
 from shared.messages.link import EndOfData
 
+PIECE_BYTES: Final = 256 << 10
+"""How much of what the worker wrote goes into one DATA frame."""
 PENDING_BYTES: Final = 1 << 20
 """What waits for the worker to read it, in this process."""
 
@@ -93,27 +88,23 @@ class Relay:
 
     async def _send_out(self, link: Link) -> None:
         """Send what the worker writes, and END."""
-        digest = hashlib.sha256()
         while data := await self._from_worker():
-            digest.update(data)
             self.sent += len(data)
             await link.send(FrameType.DATA, data)
         await self._is_finished.wait()
         self._is_ending.set()
-        end = EndOfData(count=self.sent, digest=digest.digest())
-        await link.send(FrameType.END, encode_end(end))
+        await link.send(FrameType.END, encode_end(EndOfData(count=self.sent)))
 
     async def _from_worker(self) -> bytes:
         """Return what the worker wrote, nothing once it has ended in whatever way."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.sock_recv(self._own, DATA_CHUNK_BYTES)
+            return await loop.sock_recv(self._own, PIECE_BYTES)
         except ConnectionError:  # it left data unread
             return b""
 
     async def _take_in(self, link: Link) -> None:
         """Take what the peer's worker wrote, to its END; then nothing may come."""
-        digest = hashlib.sha256()
         while True:
             await self._room(link)
             try:
@@ -126,11 +117,9 @@ class Relay:
                 break
             if frame.type is not FrameType.DATA:
                 raise RemoteProtocolError(f"a frame {frame.type.name} among data")
-            digest.update(frame.body)
             self.taken += len(frame.body)
             self._put(frame.body)
-        end = decode_end(frame.body)
-        if end.count != self.taken or not equal(end.digest, digest.digest()):
+        if decode_end(frame.body).count != self.taken:
             raise TruncatedError("the END does not fit the data before it")
         self._put(b"")
         await wait_in_silence(link, self._is_ending)

@@ -68,7 +68,7 @@ class ServerJob:
         self._peers = PeerLinks(
             order, start.party, self._computation.relays, self._note, self._lost
         )
-        self._inputs: dict[Principal, bytes] = {}
+        self._inputs: dict[Principal, memoryview] = {}
         self._begun: set[Principal] = set()
         self._linked: set[Principal] = set()
         self._is_linked = False

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 
-from participant.dataplane.frames import DATA_CHUNK_BYTES, DataReceiver, FrameType
+from participant.dataplane.block import DataReceiver
+from participant.dataplane.frames import DATA_CHUNK_BYTES, FrameType, decode_end
 from participant.dataplane.frames import data_frames as frames_of
 from participant.dataplane.links import Link, LinkLostError, PeerAbortedError
 from shared.errors import FailureCode, JobAbortedError, RemoteProtocolError
@@ -30,39 +31,34 @@ async def receive_block(
     link: Link,
     max_bytes: int,
     on_first: Callable[[], None] | None = None,
-) -> bytes:
+) -> memoryview:
     """Return the block that DATA… and END carry.
 
     Args:
         link: where from.
         max_bytes: how long it may be.
-        on_first: called before the first DATA is taken.
+        on_first: called when the first DATA are taken.
 
     Raises:
         TruncatedError: EOF after the first DATA, or the END does not fit.
         LinkLostError: EOF before it.
         RemoteProtocolError: another frame came, or too much data.
         PeerAbortedError: the peer gave up.
+        JobAbortedError: there is no memory for it.
     """
-    receiver = DataReceiver(max_bytes)
-    while True:
-        try:
-            frame = await link.receive()
-        except LinkLostError as error:
-            if receiver.has_data:
-                raise TruncatedError("the data ended before their END") from error
-            raise
-        if frame.type is FrameType.DATA:
-            if on_first is not None and not receiver.has_data:
-                on_first()
-            receiver.add(frame.body)
-        elif frame.type is FrameType.END:
-            try:
-                return receiver.finish(frame.body)
-            except RemoteProtocolError as error:
-                raise TruncatedError(str(error)) from error
-        else:
-            raise RemoteProtocolError(f"a frame {frame.type.name} among data")
+    receiver = DataReceiver(max_bytes, on_first)
+    try:
+        frame = await link.receive_into(receiver)
+    except LinkLostError as error:
+        if receiver.has_data:
+            raise TruncatedError("the data ended before their END") from error
+        raise
+    if frame.type is not FrameType.END:
+        raise RemoteProtocolError(f"a frame {frame.type.name} among data")
+    try:
+        return receiver.finish(decode_end(frame.body).count)
+    except RemoteProtocolError as error:
+        raise TruncatedError(str(error)) from error
 
 
 async def wait_in_silence(link: Link, event: asyncio.Event) -> None:

@@ -19,7 +19,8 @@ from participant.columns import FloatColumn, Missing, without_gaps
 from participant.datasets.cells import Bytes, parse_cell, parse_cells
 from shared.errors import RefusalCode, RefusedError
 
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 17
+"""Text at a time: so little that a core's own cache holds what is made of it."""
 MAX_LINE_BYTES: Final = 1 << 24
 """A line (a record, where quotes hold line ends) longer than this is refused."""
 _BATCH_ROWS: Final = 1 << 14
@@ -97,7 +98,8 @@ def read_rows(
             return
         if body:
             yield from _chunk(body, layout, line)
-            line += body.count(b"\n")
+            # NumPy counts what is frequent faster than bytes do.
+            line += int(np.count_nonzero(np.frombuffer(body, np.uint8) == _NEWLINE))
         if not block:
             return
 

@@ -1,21 +1,36 @@
-"""Datasets: named files with numeric columns, read whole and only once a job.
+"""Datasets: named files with numeric columns, gone through once a job.
+
+A file is a table, or names a database where one is.
 
 A refusal's text may reach the consumer. It names columns, lines and rows, and
 never a value, the path, or the columns that nobody asked for.
 """
 
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 import numpy as np
 
-from participant.columns import Columns, FloatColumn, Missing, without_gaps
+from participant.columns import (
+    Columns,
+    FloatColumn,
+    Missing,
+    Part,
+    row_after,
+    without_gaps,
+)
 from participant.datasets import csv_table, numpy_table
 from shared.errors import RefusalCode, RefusedError
+
+COLUMNS_SECONDS: Final = 10
+"""How long the names of a dataset's columns may take."""
 
 _Identity = tuple[int, int, int, int]
 """Device, inode, size and time of the last change."""
@@ -52,8 +67,19 @@ class Table(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what was opened beside the file."""
+        ...
 
-class CsvTable:
+
+class _InFile:
+    """A table of which everything is in its file."""
+
+    def close(self) -> None:
+        """See ``Table``."""
+
+
+class CsvTable(_InFile):
     """A table of comma-separated values."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -79,10 +105,10 @@ class CsvTable:
         return csv_table.read_rows(self._stream, layout, self._header_lines)
 
 
-class NpyTable:
+class NpyTable(_InFile):
     """A structured NumPy array."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BufferedReader) -> None:
         self._stream = stream
         self._dtype: np.dtype[np.void] = np.dtype([])
         self._rows = 0
@@ -100,11 +126,11 @@ class NpyTable:
         for part in numpy_table.read_npy_rows(
             self._stream, self._dtype, self._rows, names
         ):
-            yield without_gaps(part, names, missing, _row(before))
+            yield without_gaps(part, names, missing, row_after(before))
             before += len(part[0])
 
 
-class NpzTable:
+class NpzTable(_InFile):
     """An archive of NumPy arrays, one a column."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -119,13 +145,38 @@ class NpzTable:
     ) -> Iterator[list[FloatColumn]]:
         """See ``Table``."""
         columns = numpy_table.read_npz_columns(self._stream, names)
-        yield without_gaps(columns, names, missing, _row(0))
+        for before in range(0, len(columns[0]), numpy_table.CHUNK_ROWS):
+            part = [
+                column[before : before + numpy_table.CHUNK_ROWS] for column in columns
+            ]
+            yield without_gaps(part, names, missing, row_after(before))
 
 
-_FORMATS: Final[dict[str, Callable[[BinaryIO], Table]]] = {
+def _parquet(stream: BinaryIO) -> Table:
+    try:
+        from participant.datasets.parquet_table import (  # noqa: PLC0415 - an extra
+            ParquetTable,
+        )
+    except ImportError as error:
+        refused = _unreadable("Parquet needs pyarrow, which is not installed")
+        refused.hint = "run: pip install 'mpc-management[parquet]'"
+        raise refused from error
+    return ParquetTable(stream)
+
+
+def _sql(stream: BinaryIO) -> Table:
+    from participant.datasets.sql_table import SqlTable  # noqa: PLC0415 - loads slowly
+
+    return SqlTable(stream)
+
+
+_DATABASE: Final = ".toml"
+_FORMATS: Final[dict[str, Callable[[BufferedReader], Table]]] = {
     ".csv": CsvTable,
     ".npy": NpyTable,
     ".npz": NpzTable,
+    ".parquet": _parquet,
+    _DATABASE: _sql,
 }
 
 
@@ -158,8 +209,8 @@ def _opened(path: Path) -> Iterator[tuple[Table, _Identity]]:
         )
     try:
         before = _identity(path)
-        with path.open("rb") as stream:
-            yield make(stream), before
+        with path.open("rb") as stream, closing(make(stream)) as table:
+            yield table, before
     except FileNotFoundError as error:
         raise _unreadable("the dataset's file does not exist") from error
     except PermissionError as error:
@@ -173,17 +224,35 @@ def _opened(path: Path) -> Iterator[tuple[Table, _Identity]]:
 def columns(path: Path) -> list[str]:
     """Return the names of a dataset's columns, in order; reads the header only.
 
-    A file to which rows are added meanwhile has its columns all the same.
+    A file to which rows are added meanwhile has its columns all the same. A database
+    or network drive that does not answer keeps nobody waiting.
 
     Raises:
         RefusedError: the file cannot be read.
     """
-    with _opened(path) as (table, _):
-        return table.names()
+    found: Future[list[str]] = Future()
+
+    def read() -> None:
+        try:
+            with _opened(path) as (table, _):
+                found.set_result(table.names())
+        except BaseException as error:  # noqa: BLE001 - the waiting side raises it
+            found.set_exception(error)
+
+    threading.Thread(target=read, name="mpc-columns", daemon=True).start()
+    try:
+        return found.result(COLUMNS_SECONDS)
+    except TimeoutError as error:
+        raise _unreadable(
+            f"the dataset does not answer within {COLUMNS_SECONDS} s"
+        ) from error
 
 
-def read_columns(path: Path, names: Sequence[str], missing: Missing) -> Columns:
-    """Return columns of a dataset, complete and finite.
+@contextmanager
+def open_columns(
+    path: Path, names: Sequence[str], missing: Missing
+) -> Iterator[Columns]:
+    """Open columns of a dataset; what they hold is complete and finite.
 
     Args:
         path: the dataset's file.
@@ -191,8 +260,9 @@ def read_columns(path: Path, names: Sequence[str], missing: Missing) -> Columns:
         missing: what happens to a row that lacks a value in one of them.
 
     Raises:
-        RefusedError: no such column; a cell is no number or missing; no row is
-            left; the file cannot be read or was changed while it was read.
+        RefusedError: no such column; the file cannot be read or was changed while it
+            was read. While its rows are gone through: a cell is no number or
+            missing, or no row is left.
     """
     with open_dataset(path) as table:
         there = table.names()
@@ -204,24 +274,34 @@ def read_columns(path: Path, names: Sequence[str], missing: Missing) -> Columns:
                     f"more than one column is called {name!r}",
                     RefusalCode.UNKNOWN_COLUMN,
                 )
-        parts = list(table.parts(names, missing))
-        size = path.stat().st_size
-    values = {
-        name: np.concatenate([part[index] for part in parts] or [np.empty(0)])
-        for index, name in enumerate(names)
-    }
-    rows = len(values[names[0]])
-    if rows == 0:
+        yield Columns(_some_rows(table, names, missing))
+
+
+def size_bytes(path: Path, columns: int, rows: int) -> int:
+    """Return how large a dataset is: its file, or what a database gave for it.
+
+    Args:
+        path: the dataset's file.
+        columns: how many were gone through.
+        rows: how many each had.
+    """
+    if path.suffix.lower() == _DATABASE:
+        return rows * columns * np.dtype(np.float64).itemsize
+    return path.stat().st_size
+
+
+def _some_rows(table: Table, names: Sequence[str], missing: Missing) -> Iterator[Part]:
+    """Yield the parts that have rows; there has to be one."""
+    is_empty = True
+    for columns in table.parts(names, missing):
+        if len(columns[0]):
+            is_empty = False
+            yield dict(zip(names, columns, strict=True))
+    if is_empty:
         raise RefusedError(
             "the dataset has no row with a value in every column in use",
             RefusalCode.EMPTY_DATASET,
         )
-    return Columns(values=values, rows=rows, bytes=size)
-
-
-def _row(before: int) -> Callable[[int], str]:
-    """Return what says where a row is, of those after the first ones."""
-    return lambda index: f"row {before + index + 1}"
 
 
 def _identity(path: Path) -> _Identity:

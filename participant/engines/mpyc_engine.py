@@ -104,7 +104,9 @@ class Mpyc:
         shares = field_of(program.exponent).share(
             values, plan.parties, plan.threshold, entropy
         )
-        return [head + share for share in shares]
+        shares.reverse()
+        # One is given back before the next is copied: all of them are long.
+        return [head + shares.pop() for _ in range(plan.parties)]
 
     def run(
         self,

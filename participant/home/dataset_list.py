@@ -8,6 +8,7 @@ from pathlib import Path
 from participant.home import secret_file
 from shared.errors import ConfigError
 from shared.names import is_label
+from shared.suggestion import did_you_mean
 
 MAX_DATASETS = 64
 """As many as a status message may name."""
@@ -72,7 +73,8 @@ def remove(path: Path, name: str) -> None:
     if datasets.pop(name, None) is None:
         raise ConfigError(
             f"there is no dataset {name!r}",
-            "see which there are: mpc-participant dataset list",
+            did_you_mean(name, datasets)
+            or "see which there are: mpc-participant dataset list",
         )
     _save(path, datasets)
 

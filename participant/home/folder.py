@@ -95,6 +95,18 @@ class Home:
         """Whether there is an identity."""
         return self.key_path.exists()
 
+    def check_registered(self) -> None:
+        """Check that there is an identity.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if not self.is_registered:
+            raise ConfigError(
+                f"no information found in {self.path}: nobody is registered there",
+                "get a token from the operator, then: mpc-participant register",
+            )
+
     @property
     def needs_password(self) -> bool:
         """Whether the key file is sealed under a password."""

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from participant.config import DEFAULT_HOME, absolute, named_home
 from participant.home.folder import CARD_NAME, KEY_NAME
 from shared.errors import ConfigError
 
@@ -117,6 +118,12 @@ class Place:
 
     def _home(self, number: int) -> Path:
         return self.root if number == FIRST else self.root / str(number)
+
+
+def place_of(folder: Path | None) -> Place:
+    """Return the folder that was named, else ``MPC_HOME``, else the default one."""
+    named = named_home(folder)
+    return Place(named or absolute(DEFAULT_HOME), is_named=named is not None)
 
 
 def _listed(known: tuple[Known, ...] | list[Known]) -> str:

@@ -22,6 +22,9 @@ ONLINE_TIMEOUT = timedelta(seconds=20)
 END_TIMEOUT = timedelta(seconds=10)
 """How long it may take to end before it is killed."""
 POLL_SECONDS = 0.1
+MAX_SAID_BYTES = 1 << 20
+
+_ERROR = "mpc-participant: error: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,13 @@ class Background:
             await ask_once(self.home, {"op": "stop"})
         except (NotRunningError, TransportError):
             self.process.terminate()  # harmless if it has gone already
-        try:
-            await asyncio.to_thread(self.process.wait, END_TIMEOUT.total_seconds())
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            await asyncio.to_thread(self.process.wait)
+        # Not in a thread: a program that ends cannot start one any more.
+        for _ in range(END_TIMEOUT // timedelta(seconds=POLL_SECONDS)):
+            if self.process.poll() is not None:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        self.process.kill()
+        self.process.wait()
 
 
 async def start_in_background(
@@ -68,16 +73,17 @@ async def start_in_background(
             "a control process in the background cannot ask for the password",
             "start 'mpc-participant run --password-file FILE' yourself first",
         )
+    logged = home.log_path.stat().st_size if home.log_path.exists() else 0
     started = Background(home, _spawn(home, arguments, password))
     try:
         async with asyncio.timeout(READY_TIMEOUT.total_seconds()):
             while not await is_running(home):
                 if started.process.poll() is not None:
-                    raise _not_up(home)
+                    raise _not_up(home, logged)
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError as error:
         await started.end()
-        raise _not_up(home) from error
+        raise _not_up(home, logged) from error
     except asyncio.CancelledError:
         await started.end()
         raise
@@ -104,6 +110,31 @@ async def online(home: Home) -> Answer:
             str(hint or "see whether 'mpc-manager run' is running"),
         ) from error
     return status
+
+
+async def connected(
+    home: Home, arguments: Sequence[str], password: bytes | None
+) -> tuple[Answer, Background | None]:
+    """Have a control process that is logged on: the one that runs, or a new one.
+
+    Args:
+        home: whose.
+        arguments: for a new one, before ``run``.
+        password: of the key file, for a new one.
+
+    Returns:
+        Its status, and what was started, for its user to end.
+
+    Raises:
+        FrameworkError: it cannot log on; what was started here has ended.
+    """
+    started = await start_in_background(home, arguments, password)
+    try:
+        return await online(home), started
+    except BaseException:
+        if started is not None:
+            await started.end()
+        raise
 
 
 def _spawn(
@@ -137,7 +168,18 @@ def _path_with(root: str) -> str:
     return root if not inherited else f"{root}{os.pathsep}{inherited}"
 
 
-def _not_up(home: Home) -> ConfigError:
+def _not_up(home: Home, logged: int) -> ConfigError:
+    """Return the error of a start that failed, with what the process said last.
+
+    Args:
+        home: whose.
+        logged: bytes that its log had before.
+    """
+    with home.log_path.open("rb") as log:
+        log.seek(logged)
+        lines = log.read(MAX_SAID_BYTES).decode(errors="replace").splitlines()
+    said = [line.partition(_ERROR)[2] for line in lines if _ERROR in line]
+    why = f": {said[-1]}" if said else ""
     return ConfigError(
-        "the control process does not come up", f"its log is {home.log_path}"
+        f"the control process does not come up{why}", f"its log is {home.log_path}"
     )

@@ -51,15 +51,19 @@ async def fetch_authority(url: str, vhost: str, pin: bytes) -> str:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # what it shows is compared with the pin
-    problem: OSError | TimeoutError | None = None
+    problems: list[str] = []
     for endpoint in parse_endpoints(url, vhost):
+        where = f"{endpoint.host}:{endpoint.port}"
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 _, writer = await asyncio.open_connection(
                     endpoint.host, endpoint.port, ssl=context
                 )
-        except (OSError, TimeoutError) as error:
-            problem = error
+        except TimeoutError:
+            problems.append(f"{where}: no answer in {TIMEOUT_SECONDS} s")
+            continue
+        except OSError as error:
+            problems.append(f"{where}: {error.strerror or error}")
             continue
         shown = _shown(writer)
         writer.close()
@@ -71,8 +75,10 @@ async def fetch_authority(url: str, vhost: str, pin: bytes) -> str:
             "give its certificate with --broker-ca FILE",
         )
     raise UnreachableError(
-        "the broker does not answer", "see whether it runs and its address is right"
-    ) from problem
+        f"no broker answers at {', '.join(problems)}",
+        "see whether the broker runs, whether firewalls let this machine reach that"
+        " address and port, and whether the operator advertises the right one",
+    )
 
 
 def _shown(writer: asyncio.StreamWriter) -> list[bytes]:

@@ -15,9 +15,9 @@ from participant.statistics.base import (
     split_totals,
 )
 from participant.statistics.moments import (
+    LocalMoments,
     Moments,
     decoded_moments,
-    encoded_moments,
     pairs,
 )
 from participant.statistics.params import MAX_COLUMNS, Params
@@ -44,7 +44,10 @@ class _Associations(OfSums):
 
     def prepare(self, columns: Columns, params: Params) -> list[int]:
         """See ``Statistic``."""
-        return head(columns) + encoded_moments(columns, params.columns, params.fixp)
+        moments = LocalMoments(params.columns)
+        for part in columns:
+            moments.add(part)
+        return head(columns) + moments.encoded(params.fixp)
 
     def _result(
         self,

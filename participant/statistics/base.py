@@ -73,7 +73,7 @@ class Statistic(Protocol):
         ...
 
     def prepare(self, columns: Columns, params: Params) -> Values:
-        """Return a source's vector: its local sums, encoded, or its rows.
+        """Go through a source's rows; return its local sums, encoded, or its rows.
 
         Raises:
             RefusedError: a cell is too large.
@@ -135,7 +135,7 @@ def senseless() -> JobAbortedError:
 
 
 def head(columns: Columns) -> list[int]:
-    """Return the start of a source's vector."""
+    """Return the start of a source's vector, when all rows were gone through."""
     return [1, columns.rows]
 
 

@@ -8,6 +8,7 @@ any order, so that NumPy and BLAS do the work and nothing is lost. Python's
 integers add up the parts. No cell is rounded and no cancellation hurts.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -49,89 +50,159 @@ def product_grid_bits(fixp: int) -> int:
     return 2 * fixp + GUARD_BITS
 
 
+def check_size(name: str, column: FloatColumn) -> float:
+    """Return the largest magnitude in a column, which has cells.
+
+    Raises:
+        RefusedError: a cell is too large.
+    """
+    size = float(max(column.max(), -column.min()))
+    if size > 2.0**MAX_CELL_BITS:
+        raise RefusedError(
+            f"column {name!r} holds a number beyond 2**{MAX_CELL_BITS};"
+            " choose a larger unit for it",
+            RefusalCode.OVERFLOW,
+        )
+    return size
+
+
 def in_range(name: str, column: FloatColumn) -> FloatColumn:
     """Return the column with the cells next to zero set to zero.
 
     Raises:
         RefusedError: a cell is too large.
     """
-    has_tiny = False
-    for start in range(0, len(column), _SUM_ROWS):
-        magnitude = np.abs(column[start : start + _SUM_ROWS])
-        if magnitude.max() > 2.0**MAX_CELL_BITS:
-            raise RefusedError(
-                f"column {name!r} holds a number beyond 2**{MAX_CELL_BITS};"
-                " choose a larger unit for it",
-                RefusalCode.OVERFLOW,
-            )
-        tiny = np.count_nonzero(magnitude < 2.0**MIN_CELL_BITS)
-        zeros = len(magnitude) - np.count_nonzero(magnitude)
-        has_tiny = has_tiny or bool(tiny > zeros)
-    if not has_tiny:
+    check_size(name, column)
+    magnitude = np.abs(column)
+    if np.count_nonzero(magnitude < 2.0**MIN_CELL_BITS) == np.count_nonzero(
+        magnitude == 0.0
+    ):
         return column
-    return np.where(np.abs(column) < 2.0**MIN_CELL_BITS, 0.0, column)
+    return np.where(magnitude < 2.0**MIN_CELL_BITS, 0.0, column)
 
 
-def encoded_sum(column: FloatColumn, fixp: int) -> int:
-    """Return the sum of a column that is in range, on the grid for sums."""
-    total = 0
-    for start in range(0, len(column), _SUM_ROWS):
-        part = column[start : start + _SUM_ROWS]
-        top = _top(part)
-        for level, piece in enumerate(_slices(part, top, _SUM_SLICE_BITS)):
-            lowest = top - _SUM_SLICE_BITS * (level + 1)
-            total += int(piece.sum()) << (lowest - _lowest_of(1))
-    return _rounded(total, -_lowest_of(1) - sum_grid_bits(fixp))
-
-
-def encoded_products(columns: Sequence[FloatColumn], fixp: int) -> list[list[int]]:
-    """Return the sums of products of columns, on the grid for products.
+class ExactSums:
+    """The exact sum of each of some columns.
 
     Args:
-        columns: in range and of one length.
-        fixp: fractional bits of the request.
-
-    Returns:
-        A symmetric matrix, one row and one column a column.
+        names: of the columns, for refusals.
     """
-    tops = [_top(column) for column in columns]
-    levels = 2 + max((top - _LOWEST_BIT) // _PRODUCT_SLICE_BITS for top in tops)
-    size = len(columns) * levels
-    exponents = [
-        top - _PRODUCT_SLICE_BITS * (level + 1)
-        for top in tops
-        for level in range(levels)
-    ]
-    totals = [[0] * len(columns) for _ in columns]
-    sums: Integers = np.zeros((size, size), np.int64)
-    rows = len(columns[0])
-    for number, start in enumerate(range(0, rows, _PRODUCT_ROWS), 1):
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._totals = [0] * len(names)
+        self._piece = np.empty(_SUM_ROWS)
+        self._rest = np.empty(_SUM_ROWS)
+
+    def add(self, columns: Sequence[FloatColumn]) -> None:
+        """Add some rows of each column, as many as there are; finite.
+
+        Raises:
+            RefusedError: a cell is too large.
+        """
+        for index, (name, column) in enumerate(zip(self._names, columns, strict=True)):
+            for start in range(0, len(column), _SUM_ROWS):
+                part = column[start : start + _SUM_ROWS]
+                self._totals[index] += self._sum(part, check_size(name, part))
+
+    def encoded(self, fixp: int) -> list[int]:
+        """Return the sums, on the grid for sums."""
+        bits = -_lowest_of(1) - sum_grid_bits(fixp)
+        return [_rounded(total, bits) for total in self._totals]
+
+    def _sum(self, part: FloatColumn, size: float) -> int:
+        """Return the sum of a few cells, in units of the least bit.
+
+        Adding and subtracting a number whose last bit is a slice's lowest one rounds
+        to the slice. Arrays are used again, for new memory costs more than adding.
+        """
+        if size < 2.0**MIN_CELL_BITS:
+            return 0
+        count = len(part)
+        piece, spare = self._piece[:count], self._rest[:count]
+        rest, total = part, 0
+        lowest = _top(size) - _SUM_SLICE_BITS
+        while True:
+            if lowest <= MIN_CELL_BITS:  # slices before this one were too coarse
+                rest = np.where(np.abs(part) < 2.0**MIN_CELL_BITS, 0.0, rest)
+            rounder = 1.5 * 2.0 ** (lowest + _MANTISSA_BITS - 1)
+            np.add(rest, rounder, out=piece)
+            np.subtract(piece, rounder, out=piece)
+            units = float(piece.sum()) * 2.0**-lowest
+            total += int(units) << (lowest - _lowest_of(1))
+            if not np.not_equal(rest, piece).any():
+                return total
+            rest = np.subtract(rest, piece, out=spare)
+            lowest -= _SUM_SLICE_BITS
+
+
+class ExactProducts:
+    """The exact sums of products of columns.
+
+    Args:
+        columns: how many.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._tops = [_LOWEST_BIT] * columns
+        self._totals = [[0] * columns for _ in range(columns)]
+        self._sums: Integers = np.zeros((0, 0), np.int64)
+        self._chunks = 0
+
+    def add(self, columns: Sequence[FloatColumn]) -> None:
+        """Add some rows of all columns, in range and of one length."""
+        for start in range(0, len(columns[0]), _PRODUCT_ROWS):
+            self._add([column[start : start + _PRODUCT_ROWS] for column in columns])
+
+    def encoded(self, fixp: int) -> list[list[int]]:
+        """Return the sums on the grid for products.
+
+        It is a symmetric matrix, one row and one column a column.
+        """
+        self._flush()
+        shift = -_lowest_of(2) - product_grid_bits(fixp)
+        return [[_rounded(total, shift) for total in row] for row in self._totals]
+
+    def _add(self, parts: Sequence[FloatColumn]) -> None:
+        tops = [
+            max(top, _top(float(np.abs(part).max())))
+            for top, part in zip(self._tops, parts, strict=True)
+        ]
+        if tops != self._tops or self._chunks == _CHUNKS_IN_INT64:
+            self._flush()
+            self._tops = tops
+            size = len(parts) * self._levels()
+            self._sums = np.zeros((size, size), np.int64)
+        levels = self._levels()
         places = []
         pieces = []
-        for index, (column, top) in enumerate(zip(columns, tops, strict=True)):
-            part = column[start : start + _PRODUCT_ROWS]
+        for index, (part, top) in enumerate(zip(parts, tops, strict=True)):
             for level, piece in enumerate(_slices(part, top, _PRODUCT_SLICE_BITS)):
                 places.append(index * levels + level)
                 pieces.append(piece)
         stacked = np.array(pieces)
-        sums[np.ix_(places, places)] += (stacked @ stacked.T).astype(np.int64)
-        if number % _CHUNKS_IN_INT64 == 0:
-            _flush(sums, exponents, levels, totals)
-    _flush(sums, exponents, levels, totals)
-    shift = -_lowest_of(2) - product_grid_bits(fixp)
-    return [[_rounded(total, shift) for total in row] for row in totals]
+        self._sums[np.ix_(places, places)] += (stacked @ stacked.T).astype(np.int64)
+        self._chunks += 1
 
+    def _levels(self) -> int:
+        """Return how many slices a column has at most."""
+        return 2 + (max(self._tops) - _LOWEST_BIT) // _PRODUCT_SLICE_BITS
 
-def _flush(
-    sums: Integers, exponents: list[int], levels: int, totals: list[list[int]]
-) -> None:
-    """Move the sums of slices to the totals in Python's integers."""
-    for left, right in np.argwhere(sums).tolist():
-        lowest = exponents[left] + exponents[right]
-        totals[left // levels][right // levels] += int(sums[left, right]) << (
-            lowest - _lowest_of(2)
-        )
-    sums[:] = 0
+    def _flush(self) -> None:
+        """Move the sums of slices to the totals in Python's integers."""
+        levels = self._levels()
+        exponents = [
+            top - _PRODUCT_SLICE_BITS * (level + 1)
+            for top in self._tops
+            for level in range(levels)
+        ]
+        for left, right in np.argwhere(self._sums).tolist():
+            lowest = exponents[left] + exponents[right]
+            self._totals[left // levels][right // levels] += int(
+                self._sums[left, right]
+            ) << (lowest - _lowest_of(2))
+        self._sums[:] = 0
+        self._chunks = 0
 
 
 def _slices(column: FloatColumn, top: int, bits: int) -> Iterator[FloatColumn]:
@@ -150,10 +221,9 @@ def _slices(column: FloatColumn, top: int, bits: int) -> Iterator[FloatColumn]:
         rest *= 2.0**bits
 
 
-def _top(column: FloatColumn) -> int:
-    """Return the least e with all magnitudes below 2**e; 0 without any."""
-    _, exponent = np.frexp(np.abs(column).max(initial=0.0))
-    return int(exponent)
+def _top(size: float) -> int:
+    """Return the least e with a magnitude below 2**e; 0 for 0."""
+    return math.frexp(size)[1]
 
 
 def _lowest_of(factors: int) -> int:

@@ -24,8 +24,8 @@ from participant.statistics.base import (
     check_shape,
 )
 from participant.statistics.exact import (
-    encoded_products,
-    encoded_sum,
+    ExactProducts,
+    ExactSums,
     product_grid_bits,
     sum_grid_bits,
 )
@@ -70,18 +70,30 @@ class _Final:
     def prepare(self, columns: Columns, params: Params) -> Values:
         """See ``Statistic``."""
         bits = _grid_bits(params)
-        cells = [on_grid(name, columns.values[name], bits) for name in params.used()]
-        # Integers, so that what is cut off behind the point is 0.
-        sums = [
-            encoded_sum(own, params.fixp) >> sum_grid_bits(params.fixp) for own in cells
+        names = params.used()
+        is_alone = self._figures(params).pairs == len(names)
+        sums = ExactSums(names)
+        products = [
+            ExactProducts(len(own))
+            for own in ([(name,) for name in names] if is_alone else [names])
         ]
+        for part in columns:
+            cells = [on_grid(name, part[name], bits) for name in names]
+            sums.add(cells)
+            for index, own in enumerate(products):
+                own.add(cells[index : index + 1] if is_alone else cells)
+        matrices = [own.encoded(params.fixp) for own in products]
+        # Integers, so that what is cut off behind the point is 0.
         shift = product_grid_bits(params.fixp)
-        if self._figures(params).pairs == len(cells):
-            products = [encoded_products([own], params.fixp)[0][0] for own in cells]
-        else:
-            matrix = encoded_products(cells, params.fixp)
-            products = [matrix[left][right] for left, right in pairs(len(cells))]
-        return [columns.rows, *sums, *(product >> shift for product in products)]
+        return [
+            columns.rows,
+            *(own >> sum_grid_bits(params.fixp) for own in sums.encoded(params.fixp)),
+            *(
+                matrix[left][right] >> shift
+                for matrix in matrices
+                for left, right in pairs(len(matrix))
+            ),
+        ]
 
     def finish(self, totals: Sequence[int], params: Params) -> Result:
         """See ``Statistic``."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from participant.columns import Columns, FloatColumn
 from participant.statistics.base import (
@@ -56,10 +57,11 @@ class Histogram(OfSums):
     def prepare(self, columns: Columns, params: Params) -> list[int]:
         """See ``Statistic``."""
         edges = np.array(edge_values(params))
-        vector = head(columns)
-        for name in params.columns:
-            vector += _counts(columns.values[name], edges)
-        return vector
+        counts = np.zeros((len(params.columns), _places(params)), np.int64)
+        for part in columns:
+            for index, name in enumerate(params.columns):
+                counts[index] += _counts(part[name], edges)
+        return head(columns) + [int(count) for count in counts.flat]
 
     def finish(self, totals: Sequence[int], params: Params) -> Result:
         """See ``Statistic``."""
@@ -86,9 +88,9 @@ def _places(params: Params) -> int:
     return len(params.edges) + 1
 
 
-def _counts(column: FloatColumn, edges: FloatColumn) -> list[int]:
+def _counts(column: FloatColumn, edges: FloatColumn) -> NDArray[np.int64]:
     places = np.searchsorted(edges, column, side="right")
-    counts: list[int] = np.bincount(places, minlength=len(edges) + 1).tolist()
+    counts = np.bincount(places, minlength=len(edges) + 1)
     on_last_edge = int(np.count_nonzero(column == edges[-1]))
     counts[-1] -= on_last_edge
     counts[-2] += on_last_edge

@@ -17,8 +17,8 @@ from participant.statistics.base import (
 )
 from participant.statistics.exact import (
     GUARD_BITS,
-    encoded_sum,
-    in_range,
+    ExactSums,
+    check_size,
 )
 from participant.statistics.params import Params, group_values, refused
 from shared.errors import RefusalCode, RefusedError
@@ -65,13 +65,16 @@ class ArgMax:
     def prepare(self, columns: Columns, params: Params) -> Values:
         """See ``Statistic``: the sum of each group's rows, 0 where there are none."""
         (name,) = params.columns
-        cells = in_range(name, columns.values[name])
-        labels = columns.values[str(params.by)]
-        sums = []
-        for group in group_values(params):
-            own = cells[np.equal(labels, group)]
-            exact = encoded_sum(own, params.fixp)
-            sums.append((exact + (1 << (_DROPPED_BITS - 1))) >> _DROPPED_BITS)
+        groups = group_values(params)
+        exact = ExactSums([name] * len(groups))
+        for part in columns:
+            cells, labels = part[name], part[str(params.by)]
+            check_size(name, cells)
+            exact.add([cells[np.equal(labels, group)] for group in groups])
+        sums = [
+            (own + (1 << (_DROPPED_BITS - 1))) >> _DROPPED_BITS
+            for own in exact.encoded(params.fixp)
+        ]
         room = MAX_SUM_BITS - GROUP_GUARD_BITS - params.fixp
         if any(abs(total) >= 1 << MAX_SUM_BITS for total in sums):
             raise RefusedError(

@@ -10,12 +10,12 @@ uncertainty are the roundings to the grid, at most one half a total and source.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from participant.columns import Columns
+from participant.columns import Part
 from participant.statistics.base import Totals, senseless
 from participant.statistics.exact import (
     GUARD_BITS,
-    encoded_products,
-    encoded_sum,
+    ExactProducts,
+    ExactSums,
     in_range,
 )
 
@@ -80,13 +80,34 @@ def pairs(columns: int) -> list[tuple[int, int]]:
     return [(left, right) for left in range(columns) for right in range(left, columns)]
 
 
-def encoded_moments(columns: Columns, names: Sequence[str], fixp: int) -> list[int]:
-    """Return the sums of the columns, then of their products, pair by pair."""
-    cells = [in_range(name, columns.values[name]) for name in names]
-    products = encoded_products(cells, fixp)
-    return [encoded_sum(column, fixp) for column in cells] + [
-        products[left][right] for left, right in pairs(len(cells))
-    ]
+class LocalMoments:
+    """A source's sums of columns and of their products, exact.
+
+    Args:
+        names: of the columns.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._sums = ExactSums(names)
+        self._products = ExactProducts(len(names))
+
+    def add(self, part: Part) -> None:
+        """Add some rows.
+
+        Raises:
+            RefusedError: a cell is too large.
+        """
+        cells = [in_range(name, part[name]) for name in self._names]
+        self._sums.add(cells)
+        self._products.add(cells)
+
+    def encoded(self, fixp: int) -> list[int]:
+        """Return the sums of the columns, then of their products, pair by pair."""
+        products = self._products.encoded(fixp)
+        return self._sums.encoded(fixp) + [
+            products[left][right] for left, right in pairs(len(self._names))
+        ]
 
 
 def decoded_moments(parts: Totals, columns: int, fixp: int) -> Moments:

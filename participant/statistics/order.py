@@ -44,10 +44,12 @@ class _Extreme:
 
     def prepare(self, columns: Columns, params: Params) -> Values:
         """See ``Statistic``."""
-        cells = (
-            on_grid(name, columns.values[name], params.fixp) for name in params.columns
-        )
-        return [int(own.max() if self.is_greatest else own.min()) for own in cells]
+        choose = np.max if self.is_greatest else np.min
+        extremes = [
+            [choose(on_grid(name, part[name], params.fixp)) for name in params.columns]
+            for part in columns
+        ]
+        return [int(choose(own)) for own in zip(*extremes, strict=True)]
 
     def finish(self, totals: Sequence[int], params: Params) -> Result:
         """See ``Statistic``."""
@@ -99,7 +101,12 @@ class _Quantile:
     def prepare(self, columns: Columns, params: Params) -> Values:
         """See ``Statistic``."""
         (name,) = params.columns
-        return on_grid(name, columns.values[name], params.fixp).astype(np.int64)
+        return np.concatenate(
+            [
+                on_grid(name, part[name], params.fixp).astype(np.int64)
+                for part in columns
+            ]
+        )
 
     def finish(self, totals: Sequence[int], params: Params) -> Result:
         """See ``Statistic``."""

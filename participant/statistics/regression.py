@@ -17,9 +17,9 @@ from participant.statistics.base import (
 from participant.statistics.elimination import Eliminated, Row, eliminate
 from participant.statistics.exact import sum_grid_bits
 from participant.statistics.moments import (
+    LocalMoments,
     Moments,
     decoded_moments,
-    encoded_moments,
     pairs,
 )
 from participant.statistics.params import MAX_COLUMNS, Params
@@ -55,7 +55,10 @@ class LinearRegression(OfSums):
 
     def prepare(self, columns: Columns, params: Params) -> list[int]:
         """See ``Statistic``."""
-        return head(columns) + encoded_moments(columns, params.used(), params.fixp)
+        moments = LocalMoments(params.used())
+        for part in columns:
+            moments.add(part)
+        return head(columns) + moments.encoded(params.fixp)
 
     def finish(self, totals: Sequence[int], params: Params) -> Result:
         """See ``Statistic``."""

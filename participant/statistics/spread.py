@@ -15,7 +15,7 @@ from participant.statistics.base import (
     head,
     split_totals,
 )
-from participant.statistics.moments import decoded_moments, encoded_moments
+from participant.statistics.moments import LocalMoments, decoded_moments
 from participant.statistics.params import MAX_COLUMNS, Params
 
 _MIN_ROWS: Final = 2
@@ -38,9 +38,13 @@ class _Spreads(OfSums):
 
     def prepare(self, columns: Columns, params: Params) -> list[int]:
         """See ``Statistic``."""
+        moments = [LocalMoments((name,)) for name in params.columns]
+        for part in columns:
+            for own in moments:
+                own.add(part)
         vector = head(columns)
-        for name in params.columns:
-            vector += encoded_moments(columns, (name,), params.fixp)
+        for own in moments:
+            vector += own.encoded(params.fixp)
         return vector
 
     def _variances(

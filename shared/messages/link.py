@@ -95,7 +95,6 @@ class PeerHello(Structure):
 
 
 class EndOfData(Structure):
-    """``END``: how many bytes of data went before, and their SHA-256."""
+    """``END``: how many bytes of data went before."""
 
     count: Count
-    digest: Bytes32

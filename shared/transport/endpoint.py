@@ -1,15 +1,21 @@
 """Where the broker is, and how long to wait before trying it again."""
 
+import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
 from shared.errors import ConfigError
 
 AMQP_PORT = 5672
 AMQPS_PORT = 5671
+MAX_HOST = 253
+"""Of a name in the DNS."""
 
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*")
 _HINT = "write amqp://host:port or amqps://host:port, several with commas between"
 
 
@@ -55,6 +61,56 @@ def _parse(url: str, vhost: str) -> Endpoint:
         )
     is_tls = parts.scheme == "amqps"
     return Endpoint(host, port or (AMQPS_PORT if is_tls else AMQP_PORT), is_tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """Where others reach a broker: a name or an IP address, with its port."""
+
+    host: str
+    port: int
+
+    def url(self, *, is_tls: bool) -> str:
+        """Return the broker's URL there."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'amqps' if is_tls else 'amqp'}://{host}:{self.port}"
+
+
+def parse_advertised(addresses: Sequence[str], port: int) -> tuple[Advertised, ...]:
+    """Return where others reach a broker.
+
+    Args:
+        addresses: ``host`` or ``host:port``, ``[v6]`` or ``[v6]:port``.
+        port: of an address that names none.
+
+    Raises:
+        ConfigError: one is malformed, or is where nobody can be reached.
+    """
+    return tuple(_advertised(address, port) for address in addresses)
+
+
+def _advertised(address: str, port: int) -> Advertised:
+    try:
+        parts = urlsplit(f"//{address}")
+        host, given = parts.hostname, parts.port
+        is_whole = parts.netloc == address and "@" not in address
+        literal = ip_address(host) if host and not _is_name(host) else None
+    except ValueError:
+        is_whole, host, given, literal = False, None, None, None
+    if not is_whole or not host or (literal and literal.is_unspecified) or given == 0:
+        raise ConfigError(
+            f"{address!r} is not where others can reach the broker",
+            "write host or host:port, [v6] or [v6]:port for IPv6",
+        )
+    return Advertised(str(literal or host), given or port)
+
+
+def _is_name(host: str) -> bool:
+    return (
+        len(host) <= MAX_HOST
+        and _HOST.fullmatch(host) is not None
+        and not (host.rpartition(".")[2].isdecimal())
+    )
 
 
 class Backoff:

@@ -10,6 +10,7 @@ import pytest
 from manager.cli.main import manager
 from participant.cli.main import participant
 from participant.cli.session import prompt_commands
+from shared.reference import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS: dict[str, click.Command] = {
@@ -25,6 +26,7 @@ PAGES = (
     "docs/tutorial.md",
     "README.md",
     "docs/operations.md",
+    "docs/deploy.md",
     "docs/settings.md",
     "docs/protocol.md",
     "docs/shell.md",
@@ -75,7 +77,33 @@ def unknown(words: list[str]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(("page", "line"), shown())
+def examples() -> list[tuple[str, str]]:
+    """Return every example in a help text, with the command that shows it."""
+    programs = {name: PROGRAMS[name] for name in ("mpc-manager", "mpc-participant")}
+    found = []
+    for path, context in commands(programs):
+        text = context.command.epilog or ""
+        lines = re.findall(r"(mpc-(?:manager|participant) [^\n]+)", text)
+        found += [(path, re.split(r"\)\"| {1,2}[#<>|] ?", line)[0]) for line in lines]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), shown() + examples())
 def test_a_documented_command_is_understood(page: str, line: str) -> None:
     """Readers copy these lines."""
     assert (page, unknown(shlex.split(line))) == (page, None)
+
+
+def test_every_command_shows_how_it_is_called() -> None:
+    """Its help ends with an example of itself; groups leave that to their own."""
+    calls = dict.fromkeys(path for path, line in examples() if line.startswith(path))
+    programs = {name: PROGRAMS[name] for name in ("mpc-manager", "mpc-participant")}
+    silent = [
+        path
+        for path, context in commands(programs)
+        if not isinstance(context.command, click.Group)
+        and not path.endswith(" completion")
+        and path not in calls
+    ]
+
+    assert silent == []

@@ -385,7 +385,9 @@ def test_32_data_without_their_end_fail_the_job(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("case", ["length 0", "length max", "type", "count", "hash"])
+@pytest.mark.parametrize(
+    "case", ["length 0", "length max", "type", "surplus", "too few", "short END"]
+)
 def test_33_malformed_frames_close_the_link(tmp_path: Path, case: str) -> None:
     """A length is judged before its bytes are waited for; an END must fit."""
 
@@ -403,12 +405,15 @@ def test_33_malformed_frames_close_the_link(tmp_path: Path, case: str) -> None:
                     link.send_bytes(b"\xff" * 4)
                 elif case == "type":
                     link.send_bytes(b"\x00\x00\x00\x01\x0b")
+                elif case == "short END":
+                    link.send(FrameType.DATA, BLOCK)
+                    link.send_bytes(b"\x00\x00\x00\x05\x05\x00\x00\x00\x02")
                 else:
                     link.send(FrameType.DATA, BLOCK)
-                    count = len(BLOCK) + (case == "count")
-                    link.send(FrameType.END, count.to_bytes(8, "big") + bytes(32))
+                    count = len(BLOCK) + (1 if case == "too few" else -1)
+                    link.send(FrameType.END, count.to_bytes(8, "big"))
 
-                assert await link.is_refused() or case in {"count", "hash"}
+                assert await link.is_refused() or case in {"surplus", "too few"}
 
                 _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()

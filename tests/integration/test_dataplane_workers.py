@@ -1,7 +1,6 @@
 """Jobs whose engine talks between the servers, over the links of the data plane."""
 
 import asyncio
-import hashlib
 import os
 import signal
 import socket
@@ -308,7 +307,6 @@ def greeting(job: Job) -> bytes:
         ("cut off", FailureCode.TRUNCATED),
         ("lost", FailureCode.PARTY_LOST),
         ("count", FailureCode.TRUNCATED),
-        ("hash", FailureCode.TRUNCATED),
         ("early DONE", FailureCode.LINK_FAILED),
         ("data after END", FailureCode.LINK_FAILED),
         ("abort", FailureCode.ENGINE),
@@ -326,16 +324,13 @@ def test_a_peer_that_breaks_the_rules_ends_the_job(
             if case in {"cut off", "lost"}:
                 link.close()
             elif case == "count":
-                link.send(FrameType.END, (5).to_bytes(8, "big") + bytes(32))
-            elif case == "hash":
-                link.send(FrameType.END, (4).to_bytes(8, "big") + bytes(32))
+                link.send(FrameType.END, (5).to_bytes(8, "big"))
             elif case == "early DONE":
                 link.send(FrameType.DONE)
             elif case == "abort":
                 link.send(FrameType.ABORT, b"engine")
             else:
-                digest = hashlib.sha256(b"data").digest()
-                link.send(FrameType.END, (4).to_bytes(8, "big") + digest)
+                link.send(FrameType.END, (4).to_bytes(8, "big"))
                 link.send(FrameType.DATA, b"more")
             failure = await job.servers[1].failed(job.id)
 

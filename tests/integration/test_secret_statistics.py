@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from participant.columns import Missing
-from participant.datasets.tables import columns, read_columns
+from participant.datasets.tables import columns
 from participant.statistics.base import Result
+from tests.unit.participant.datasets.whole import read_columns
 from tests.unit.participant.statistics.rounds import Table, compute
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ INSURERS = sorted((Path(__file__).parents[2] / "examples" / "insurers").glob("*.
 
 NAMES = columns(INSURERS[0])
 
-SOURCES = [read_columns(path, NAMES, Missing.REFUSE).values for path in INSURERS]
+SOURCES = [read_columns(path, NAMES, Missing.REFUSE) for path in INSURERS]
 
 ALL = {name: np.concatenate([source[name] for source in SOURCES]) for name in NAMES}
 

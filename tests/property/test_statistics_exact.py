@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from participant.engines.additive import VALUE_BYTES, Additive
 from participant.engines.base import Plan
 from participant.statistics.exact import (
-    encoded_products,
-    encoded_sum,
+    ExactProducts,
+    ExactSums,
     in_range,
     product_grid_bits,
     sum_grid_bits,
@@ -39,25 +39,36 @@ def _exact(cells: Sequence[float]) -> list[Fraction]:
     return [Fraction(cell) if abs(cell) >= 2.0**-400 else Fraction() for cell in cells]
 
 
-@given(st.lists(EXTREME, min_size=1, max_size=30), FIXP)
-def test_a_sum_is_the_exact_one_rounded_once(cells: list[float], fixp: int) -> None:
-    """Whatever the cells' signs and magnitudes."""
-    column = in_range("a", np.array(cells))
+@given(st.lists(EXTREME, min_size=1, max_size=30), st.integers(0, 30), FIXP)
+def test_a_sum_is_the_exact_one_rounded_once(
+    cells: list[float], cut: int, fixp: int
+) -> None:
+    """Whatever the cells' signs and magnitudes, and the parts that they come in."""
+    sums = ExactSums(["a"])
+    sums.add([np.array(cells[:cut])])
+    sums.add([np.array(cells[cut:])])
 
-    assert encoded_sum(column, fixp) == _rounded(
-        sum(_exact(cells), Fraction()), sum_grid_bits(fixp)
-    )
+    assert sums.encoded(fixp) == [
+        _rounded(sum(_exact(cells), Fraction()), sum_grid_bits(fixp))
+    ]
 
 
-@given(st.lists(st.tuples(EXTREME, EXTREME), min_size=1, max_size=20), FIXP)
+@given(
+    st.lists(st.tuples(EXTREME, EXTREME), min_size=1, max_size=20),
+    st.integers(1, 20),
+    FIXP,
+)
 def test_products_are_the_exact_ones_rounded_once(
-    rows: list[tuple[float, float]], fixp: int
+    rows: list[tuple[float, float]], cut: int, fixp: int
 ) -> None:
     """Beyond what a product of two float64 can hold."""
     columns = [in_range("a", np.array(cells)) for cells in zip(*rows, strict=True)]
+    products = ExactProducts(2)
+    products.add([column[:cut] for column in columns])
+    products.add([column[cut:] for column in columns])
     exact = [_exact(cells) for cells in zip(*rows, strict=True)]
 
-    assert encoded_products(columns, fixp) == [
+    assert products.encoded(fixp) == [
         [
             _rounded(
                 sum((x * y for x, y in zip(a, b, strict=True)), Fraction()),
@@ -78,8 +89,12 @@ def test_long_columns_are_as_exact_as_short_ones() -> None:
     )
     exact, exact_other = _exact(column.tolist()), _exact(other.tolist())
 
-    assert encoded_sum(other, 16) == _rounded(_fsum(exact_other), sum_grid_bits(16))
-    assert encoded_products([column, other], 16)[0][1] == _rounded(
+    sums, products = ExactSums(["a"]), ExactProducts(2)
+    sums.add([other])
+    products.add([column, other])
+
+    assert sums.encoded(16) == [_rounded(_fsum(exact_other), sum_grid_bits(16))]
+    assert products.encoded(16)[0][1] == _rounded(
         _fsum([x * y for x, y in zip(exact, exact_other, strict=True)]),
         product_grid_bits(16),
     )

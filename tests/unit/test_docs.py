@@ -39,6 +39,10 @@ _ROW = re.compile(r"^\| `([^`]+)` \| ([^|]*) \|", re.MULTILINE)
 _FOREIGN = re.compile(
     r"(?<![\w.~])/(?:work|tmp|home|root|usr|etc|var|opt|proc|mnt|srv)\b"
 )
+_STANDARD = re.compile(
+    r"/(?:opt/mpc-management|etc/systemd/system|var/lib(?:/mpc-(?:manager|participant))?)\b"
+)
+"""Where docs/deploy.md installs the project, on anybody's machine."""
 _SECTIONS = re.compile(
     r'docs/protocol\.md, (?:sections? )?("[^"]+"(?:(?:,| and|, and) "[^"]+")*)'
 )
@@ -211,7 +215,11 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_names_a_path_outside_of_the_repository(page: Path) -> None:
     """The documentation is about the project, not about somebody's machine."""
-    assert _FOREIGN.findall(page.read_text()) == []
+    text = page.read_text()
+    if page.name == "deploy.md":
+        text = _STANDARD.sub("", text)
+
+    assert _FOREIGN.findall(text) == []
 
 
 def test_every_decision_record_is_in_the_index() -> None:

@@ -150,7 +150,7 @@ STRUCTURES: dict[str, m.Structure] = {
         mac=octets("mac2", 32),
     ),
     "peer.hello": m.PeerHello(job=JOB, epoch=1, mh=octets("mh", 32), party=0, peer=1),
-    "end": EndOfData(count=192, digest=octets("digest", 32)),
+    "end": EndOfData(count=192),
     "as.rep core": m.AsReplyCore(
         p=SERVER,
         nonce=octets("nonce", 16),

@@ -62,7 +62,7 @@ class Workers:
         self,
         engine: str,
         plan: Plan,
-        blocks: Sequence[bytes],
+        blocks: Sequence[bytes | memoryview],
         peers: Mapping[int, socket.socket],
     ) -> bytes:
         """Return what ``Engine.run`` returns in a worker; cancelling kills the worker.
@@ -121,7 +121,7 @@ class Workers:
 
 
 async def _conversation(
-    engine: str, plan: Plan, blocks: Sequence[bytes], own: socket.socket
+    engine: str, plan: Plan, blocks: Sequence[bytes | memoryview], own: socket.socket
 ) -> bytes:
     """Give a worker its task and return its output share.
 

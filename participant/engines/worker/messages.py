@@ -114,7 +114,7 @@ def bounded(text: str) -> str:
     return plain[:MAX_TEXT]
 
 
-def read_length(data: bytes | bytearray, most: int) -> int:
+def read_length(data: bytes | bytearray | memoryview, most: int) -> int:
     """Return the length that a block starts with.
 
     Raises:
@@ -129,7 +129,7 @@ def read_length(data: bytes | bytearray, most: int) -> int:
     return length
 
 
-def framed(blocks: Sequence[bytes]) -> Iterator[bytes]:
+def framed(blocks: Sequence[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     """Yield the blocks, each after its length."""
     for block in blocks:
         yield len(block).to_bytes(LENGTH_BYTES, "big")

@@ -61,6 +61,9 @@ def test_a_relative_home_becomes_absolute(
         {"broker_management_url": "http://broker:15672"},
         {"broker_credentials_file": "secrets.json"},
         {"broker_port": 70_000},
+        {"broker_listen": "hub.example", "broker_advertise": ("hub.example",)},
+        {"broker_listen": "0.0.0.0"},
+        {"broker_advertise": ("0.0.0.0",)},
         {"offer_timeout": "0s"},
         {"prefetch_count": 0},
         {"log_level": "loud"},
@@ -95,3 +98,28 @@ def test_an_external_broker_is_named_whole(tmp_path: Path) -> None:
     )
 
     assert settings.broker_url == "amqps://a,amqps://b"
+
+
+def test_a_private_node_may_be_opened_to_others(tmp_path: Path) -> None:
+    """With the name that they know it by; nothing listens for them unless told."""
+    (tmp_path / "manager.toml").write_text(
+        'broker_listen = "0.0.0.0"\nbroker_advertise = ["hub.example"]\n'
+    )
+    settings = load_settings({"home": tmp_path})
+
+    assert str(settings.broker_listen) == "0.0.0.0"
+    assert settings.broker_advertise == ("hub.example",)
+    assert load_settings({"home": tmp_path / "other"}).broker_listen is None
+
+
+def test_a_broker_of_others_does_not_listen_for_us(tmp_path: Path) -> None:
+    """Its owner says where it listens."""
+    with pytest.raises(ConfigError, match="broker_listen is for the private node"):
+        load_settings(
+            {
+                "home": tmp_path,
+                "broker_url": "amqps://a",
+                "broker_listen": "0.0.0.0",
+                "broker_advertise": ("hub.example",),
+            }
+        )

@@ -7,10 +7,13 @@ import pytest
 
 from shared.cli import (
     ExitCode,
+    LazyGroup,
+    MisspeltError,
+    closing,
     config_option,
     exit_code,
     home_option,
-    json_option,
+    json_output,
     log_level_option,
     run,
     version_option,
@@ -39,7 +42,7 @@ def program(home: object, config: object, log_level: object) -> None:
 
 
 @program.command()
-@json_option
+@json_output(object)
 def show(as_json: bool) -> None:
     """Print something."""
     click.echo("{}" if as_json else "nothing")
@@ -179,3 +182,58 @@ def test_a_bug_is_one_line_for_the_user_and_a_trace_in_the_debug_log(
     assert "secret" not in printed.err
     assert "Traceback" not in printed.err
     assert caplog.records[0].exc_info is not None
+
+
+lazy = LazyGroup(lazy={"show": "tests.unit.shared.test_cli:show"}, name="lazy")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (["shwo"], "no such command 'shwo'", "did you mean 'show'? see 'prog --help'"),
+        (["other"], "no such command 'other'", "see 'prog --help'"),
+        (["show", "--jsn"], "no such option '--jsn'", "did you mean '--json'? see"),
+    ],
+)
+def test_a_slip_is_told_the_nearest_name(
+    words: list[str], error: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of commands that are not imported yet."""
+    code = run(lazy, "prog", words)
+    lines = capsys.readouterr().err.splitlines()
+
+    assert code == 2
+    assert lines[0] == f"prog: error: {error}"
+    assert lines[1].startswith(f"prog: hint: {hint}")
+
+
+def test_a_misspelt_name_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing is near, the help is where to look."""
+    near = MisspeltError("no statistic 'meam'", "meam", ["mean"])
+    codes = [
+        run(failing(near), "prog", []),
+        run(failing(MisspeltError("no statistic 'x'", "x", ["mean"])), "prog", []),
+    ]
+    printed = capsys.readouterr().err.splitlines()
+
+    assert codes == [2, 2]
+    assert printed[1] == "prog: hint: did you mean 'mean'?"
+    assert printed[3] == "prog: hint: see 'prog --help'"
+
+
+def test_a_help_text_ends_with_examples_and_exit_codes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each on a line of its own, however wide the terminal is."""
+
+    @click.command(epilog=closing("prog a", "prog b", codes={0: "good", 130: "left"}))
+    def command() -> None:
+        """Do it."""
+
+    run(command, "prog", ["--help"])
+    out = capsys.readouterr().out
+
+    assert out.endswith(
+        "  Examples:\n    prog a\n    prog b\n\n"
+        "  Exit codes:\n      0  good\n    130  left\n"
+    )

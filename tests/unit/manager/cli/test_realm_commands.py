@@ -220,7 +220,7 @@ def test_jobs_and_participants_are_shown(
         "closed",
         "no_sources",
     )
-    assert job["times"]["requested"] > 0
+    assert job["times"]["requested"] == "2030-01-01T06:00:00.000Z"
     assert [entry["principal"] for entry in people] == ["client001"]
     assert "client001" in text
     assert command("jobs", "cancel", "1") == ExitCode.REFUSED
@@ -246,3 +246,71 @@ def test_a_revocation_is_left_for_the_running_manager(
 
     assert code == ExitCode.DONE
     assert commands == [(CommandKind.REVOKE_TOKEN, bytes.fromhex(token_id))]
+
+
+def test_settings_are_shown_with_where_they_come_from(
+    home: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The home by its option, the realm by the file in it."""
+    monkeypatch.setenv("MPC_LOG_LEVEL", "error")
+    code = command("config", "show", "--json")
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+
+    assert code == ExitCode.DONE
+    assert found["home"]["where"] == "--home"
+    assert found["realm"]["where"] == str(home / "manager.toml")
+    assert found["log_level"]["where"] == "MPC_LOG_LEVEL"
+    assert found["offer_timeout"] == {
+        "name": "offer_timeout",
+        "value": "5s",
+        "source": "default",
+        "where": None,
+    }
+
+
+def test_a_backup_comes_back_in_an_empty_home(
+    home: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nowhere else; stdout is empty, so that a nightly job says nothing on it."""
+    file, new = home.parent / "backup", home.parent / "new"
+    codes = [command("backup", str(file)), command("backup", str(file))]
+    refused = command("restore", str(file))
+    restored = run(manager, PROGRAM, ["--home", str(new), "restore", str(file)])
+    said = capsys.readouterr()
+    listed = run(manager, PROGRAM, ["--home", str(new), "token", "list", "--json"])
+
+    assert codes == [ExitCode.DONE, ExitCode.CONFIGURATION]
+    assert refused == ExitCode.CONFIGURATION
+    assert (restored, listed) == (ExitCode.DONE, ExitCode.DONE)
+    assert said.out == ""
+    assert f"holds realm {REALM}: manager.db" in said.err
+    assert "next: mpc-manager broker start" in said.err
+
+
+def test_a_backup_names_what_it_does_not_hold(
+    home: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files of a broker that somebody else runs lie where the settings say."""
+    elsewhere = home.parent / "credentials.json"
+    with (home / "manager.toml").open("a") as file:
+        file.write(
+            'broker_url = "amqps://hub"\nbroker_management_url = "https://hub"\n'
+            f'broker_credentials_file = "{elsewhere}"\n'
+        )
+    code = command("backup", str(home.parent / "backup"))
+
+    assert code == ExitCode.DONE
+    assert f"{elsewhere} is not in it" in capsys.readouterr().err
+
+
+def test_there_is_nothing_to_back_up_without_a_realm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hint says how a realm is made."""
+    code = run(manager, PROGRAM, ["--home", str(tmp_path), "backup", "file"])
+
+    assert code == ExitCode.CONFIGURATION
+    assert "hint" in capsys.readouterr().err

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 
-from participant.cli.app import App
+from participant.cli.app import PROGRAM, App
 from participant.cli.completion import candidates
+from participant.cli.main import participant
 from participant.cli.session import Session, prompt_commands
 from participant.home import dataset_list
 from participant.home.folder import Home
@@ -43,6 +45,7 @@ def session(tmp_path: Path) -> Session:
         ("runmpc --statistic ", "me", ["mean ", "median "]),
         ("runmpc --statistic=", "me", ["mean ", "median "]),
         ("runmpc --dataset ", "", ["visits "]),
+        ("runmpc --column ", "", ["mdvis "]),
         ("runmpc --missing ", "r", ["refuse "]),
         ("runmpc --purpose 'all ", "re", []),
         ("nonsense ", "", []),
@@ -95,3 +98,18 @@ def test_nothing_is_offered_while_a_key_file_is_sealed(tmp_path: Path) -> None:
 
     assert candidates(prompt_commands, session, "result ", "J") == []
     assert candidates(prompt_commands, session, "dataset remove ", "v") == []
+
+
+def test_a_shell_is_offered_the_names_of_the_home_that_is_typed(
+    session: Session,
+) -> None:
+    """No command has run by then, so that the options are all there is."""
+    home = str(session.place.root)
+    shell = ShellComplete(participant, {}, PROGRAM, "")
+
+    def offered(words: list[str], start: str) -> list[str]:
+        return [str(item.value) for item in shell.get_completions(words, start)]
+
+    assert offered(["--home", home, "runmpc", "--dataset"], "") == ["visits"]
+    assert offered(["--home", home, "--identity"], "A") == ["Analytics001"]
+    assert offered(["--home", f"{home}/none", "result"], "") == []

@@ -1,6 +1,5 @@
 """Frames: what is cut from a stream, and what is refused at its first wrong byte."""
 
-import hashlib
 import tracemalloc
 from itertools import chain
 
@@ -8,16 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from participant.dataplane.block import DataReceiver
 from participant.dataplane.frames import (
     DATA_CHUNK_BYTES,
     MAX_CONTROL_BYTES,
     MAX_FRAME_BYTES,
-    DataReceiver,
+    READ_BYTES,
     Frame,
     FrameDecoder,
     FrameType,
     data_frames,
     decode_code,
+    decode_end,
     encode_code,
     encode_end,
     encode_frame,
@@ -31,7 +32,7 @@ BODIES = {
     FrameType.AP_REP: b"r",
     FrameType.PEER_HELLO: b"p",
     FrameType.DATA: b"d" * (MAX_FRAME_BYTES - 1),
-    FrameType.END: bytes(40),
+    FrameType.END: bytes(8),
     FrameType.ACK: b"",
     FrameType.DONE: b"",
     FrameType.ABORT: b"internal",
@@ -86,7 +87,7 @@ def test_frames_do_not_depend_on_how_the_stream_was_cut(cuts: list[int]) -> None
         b"\x00\x00\x20\x02\x01",  # ap.req above 8 KiB
         b"\x00\x00\x00\x01\x01",  # ap.req of nothing
         b"\x00\x00\x00\x01\x04",  # DATA of nothing
-        b"\x00\x00\x00\x28\x05",  # END one byte short
+        b"\x00\x00\x00\x08\x05",  # END one byte short
         b"\x00\x00\x00\x42\x08",  # ABORT with a long code
     ],
 )
@@ -144,23 +145,51 @@ def test_a_block_survives_its_way_through_frames(length: int) -> None:
 
     assert receiver.has_data is (length > 0)
     assert end.type is FrameType.END
-    assert block == receiver.finish(end.body)
+    assert block == receiver.finish(decode_end(end.body).count)
 
 
-@pytest.mark.parametrize(
-    ("count", "digest"),
-    [
-        (3, hashlib.sha256(b"ab").digest()),
-        (2, hashlib.sha256(b"ac").digest()),
-        (2**64 - 1, bytes(32)),
-    ],
-)
-def test_33_end_that_does_not_fit_is_refused(count: int, digest: bytes) -> None:
-    """Count and hash both count, and what came is dropped."""
-    receiver = DataReceiver(100)
-    receiver.add(b"ab")
+BLOCKS = st.lists(st.binary(min_size=1, max_size=3 * READ_BYTES), max_size=6)
+
+
+@given(BLOCKS, st.lists(st.integers(1, 2 * READ_BYTES), max_size=20), st.integers(0, 9))
+def test_data_go_to_a_receiver_in_their_order(
+    bodies: list[bytes], cuts: list[int], late: int
+) -> None:
+    """However the stream is cut, and whenever the receiver is there to take them."""
+    after = encode_frame(FrameType.END, bytes(8)) + encode_frame(FrameType.DATA, b"d")
+    stream = b"".join(encode_frame(FrameType.DATA, body) for body in bodies) + after
+    decoder, receiver = FrameDecoder(), DataReceiver(1 << 20)
+    frames: list[Frame] = []
+    start, taken = 0, 0
+    for index, cut in enumerate([*cuts, len(stream)]):
+        if index == late:
+            taken = len(frames)
+            for frame in frames:
+                if frame.type is FrameType.DATA:
+                    receiver.add(frame.body)
+            decoder.receiver = receiver
+        frames += decoder.feed(stream[start : start + cut])
+        start += cut
+    ends = [FrameType.END, FrameType.DATA]
+    if decoder.receiver is not None or late > len(cuts):
+        return  # it came too late for this block
+
+    whole = b"".join(bodies)
+    assert ends == [frame.type for frame in frames[taken:]]
+    assert whole == receiver.finish(len(whole))
+
+
+def test_a_receiver_that_takes_no_more_breaks_the_stream() -> None:
+    """The limit holds as soon as a frame's length is known."""
+    decoder = FrameDecoder()
+    decoder.receiver = DataReceiver(READ_BYTES)
+    with pytest.raises(RemoteProtocolError, match="more than"):
+        decoder.feed((2 * READ_BYTES).to_bytes(4, "big") + b"\x04")
+
+    assert decoder.buffered_bytes == 0
+
     with pytest.raises(RemoteProtocolError):
-        receiver.finish(count.to_bytes(8, "big") + digest)
+        decoder.feed(encode_frame(FrameType.PING))
 
 
 def test_a_header_alone_counts_as_bytes_of_a_frame() -> None:
@@ -171,50 +200,15 @@ def test_a_header_alone_counts_as_bytes_of_a_frame() -> None:
     assert decoder.buffered_bytes == 5
 
 
-def test_33_a_block_in_tiny_pieces_costs_no_more_memory_than_its_bytes() -> None:
-    """A peer that cuts its data small must not multiply what they take here."""
-    pieces = 200_000
-    receiver = DataReceiver(2 * pieces)
-    tracemalloc.start()
-    for _ in range(pieces):
-        receiver.add(b"ab")
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    digest = hashlib.sha256(b"ab" * pieces).digest()
-    end = encode_end(EndOfData(count=2 * pieces, digest=digest))
-
-    assert peak < 8 * pieces
-    assert receiver.finish(end) == b"ab" * pieces
+def test_end_is_a_count() -> None:
+    """8 bytes: u64."""
+    assert encode_end(EndOfData(count=2)) == b"\x00" * 7 + b"\x02"
 
 
-@pytest.mark.parametrize("sizes", [(2, 5000, 2, 2, 5000, 5000, 3), (5000, 1), (1,)])
-def test_long_and_short_pieces_keep_their_order(sizes: tuple[int, ...]) -> None:
-    """They are kept in different ways, and the block is one."""
-    bodies = [bytes([index]) * size for index, size in enumerate(sizes)]
-    block = b"".join(bodies)
-    receiver = DataReceiver(len(block))
-    for body in bodies:
-        receiver.add(body)
-    end = EndOfData(count=len(block), digest=hashlib.sha256(block).digest())
-
-    assert block == receiver.finish(encode_end(end))
-
-
-def test_end_is_a_count_and_a_digest() -> None:
-    """40 bytes: u64 and SHA-256."""
-    assert encode_end(EndOfData(count=2, digest=b"\x01" * 32)) == (
-        b"\x00" * 7 + b"\x02" + b"\x01" * 32
-    )
-
-
-def test_more_data_than_agreed_are_refused() -> None:
-    """The limit holds before memory is used."""
-    receiver = DataReceiver(3)
-    receiver.add(b"ab")
-    with pytest.raises(RemoteProtocolError, match="more than 3"):
-        receiver.add(b"cd")
-
-    assert not receiver.has_data
+def test_33_an_end_beyond_all_limits_is_refused() -> None:
+    """A count that no signed integer holds is no count."""
+    with pytest.raises(RemoteProtocolError):
+        decode_end(b"\xff" * 8)
 
 
 def test_codes_travel_as_their_text() -> None:

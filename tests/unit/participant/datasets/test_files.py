@@ -9,8 +9,9 @@ import pytest
 
 from participant.columns import Missing
 from participant.datasets import numpy_table
-from participant.datasets.tables import columns, read_columns
+from participant.datasets.tables import columns
 from shared.errors import RefusalCode, RefusedError
+from tests.unit.participant.datasets.whole import read_columns
 
 
 def _refusal(
@@ -40,10 +41,9 @@ def test_a_structured_array_is_a_dataset(
 
     found = read_columns(path, ["b", "a", "d"], Missing.DROP)
 
-    assert found.values["a"].tolist() == [1, 2, 4, 5]
-    assert found.values["b"].tolist() == [10, 20, 40, 50]
-    assert found.values["d"].tolist() == [1, 0, 0, 1]
-    assert found.rows == 4
+    assert found["a"].tolist() == [1, 2, 4, 5]
+    assert found["b"].tolist() == [10, 20, 40, 50]
+    assert found["d"].tolist() == [1, 0, 0, 1]
 
 
 def test_gaps_and_infinity_in_arrays_are_told_by_row(
@@ -96,8 +96,8 @@ def test_an_archive_of_arrays_is_a_dataset(tmp_path: Path) -> None:
 
     found = read_columns(path, ["a", "b"], Missing.DROP)
 
-    assert found.values["a"].tolist() == [0, 2, 3]
-    assert found.values["b"].tolist() == [0.5, 2, 3]
+    assert found["a"].tolist() == [0, 2, 3]
+    assert found["b"].tolist() == [0.5, 2, 3]
     assert "row 2" in str(_refusal(path, "b"))
 
 
@@ -130,7 +130,7 @@ def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
     assert _refusal(path, "a").code is RefusalCode.DATASET_UNREADABLE
 
 
-@pytest.mark.parametrize("name", ["t.xlsx", "t.parquet", "t"])
+@pytest.mark.parametrize("name", ["t.xlsx", "t.db", "t"])
 def test_other_formats_are_refused_with_those_there_are(
     tmp_path: Path, name: str
 ) -> None:
@@ -141,7 +141,7 @@ def test_other_formats_are_refused_with_those_there_are(
     error = _refusal(path, "a")
 
     assert error.code is RefusalCode.DATASET_UNREADABLE
-    assert ".csv, .npy, .npz" in str(error)
+    assert ".csv, .npy, .npz, .parquet, .toml" in str(error)
 
 
 def test_files_that_cannot_be_opened_are_refused_without_their_path(

@@ -20,7 +20,7 @@ from participant.service.summary import is_over, summary
 from participant.statistics.params import Params, Reveal
 from shared.crypto.derivation import job_id
 from shared.errors import ConfigError, FailureCode, RefusedError
-from shared.messages import Outcome, Requirements, Spec, unpack
+from shared.messages import Endorsement, Outcome, Requirements, Spec, unpack
 from tests.participant_world import NOW_MS, Case
 
 QUESTION = Question(
@@ -159,6 +159,32 @@ def test_a_failure_is_shown_with_code_party_and_reason() -> None:
     assert tried["state"] == "started"
     assert (failed["state"], failed["code"]) == ("failed", "engine")
     assert (failed["party"], failed["reason"]) == ("MPC_server_001", "why")
+
+
+def test_a_link_that_failed_is_shown_with_where_it_should_have_led() -> None:
+    """Address and port, so that a firewall's keeper knows which."""
+    case = Case()
+    server = case.servers[0]
+    job = replace(consumer_job(case), stage=Stage.CLOSED)
+
+    def reason(party: str | None, text: str | None, kept: PartyJob = job) -> object:
+        ending = Ending(Outcome.FAILED, FailureCode.LINK_FAILED, party, text)
+        return summary(replace(kept, ending=ending))["reason"]
+
+    where = f"{server.name} is to be reached at {', '.join(addresses_of(case))}"
+
+    assert reason(server.name, "why") == f"why; {where}"
+    assert reason(server.name, None) == where
+    assert reason(case.consumer.name, "why") == "why"
+    assert reason(None, "why") == "why"
+    for damaged in (b"", b"damaged"):
+        assert reason(server.name, "why", replace(job, manifest=damaged)) == "why"
+
+
+def addresses_of(case: Case) -> tuple[str, ...]:
+    """Return where the first MPC server of a job is dialled."""
+    entry = case.entry(case.servers[0])
+    return unpack(Endorsement, entry.endorse).addrs
 
 
 def test_jobs_are_found_by_number_or_start_of_the_id() -> None:

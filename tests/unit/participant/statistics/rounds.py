@@ -1,5 +1,6 @@
 """One round of a statistic: sources, servers and consumer in a row."""
 
+import itertools
 import secrets
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +22,13 @@ Table = Mapping[str, Sequence[float] | NDArray[np.float64]]
 def as_columns(table: Table) -> Columns:
     """Return a source's columns."""
     values = {name: np.asarray(cells, np.float64) for name, cells in table.items()}
-    return Columns(values=values, rows=len(next(iter(values.values()))), bytes=0)
+    rows = len(next(iter(values.values())))
+    bounds = [0, *sorted({rows // 3, rows}), rows]
+    return Columns(
+        {name: cells[start:end] for name, cells in values.items()}
+        for start, end in itertools.pairwise(bounds)
+        if start < end
+    )
 
 
 def compute(

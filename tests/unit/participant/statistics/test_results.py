@@ -9,17 +9,18 @@ import pytest
 from numpy.typing import NDArray
 
 from participant.columns import Missing
-from participant.datasets.tables import columns, read_columns
+from participant.datasets.tables import columns
 from participant.statistics import registry
 from participant.statistics.base import Result
 from participant.statistics.params import parse_params
 from participant.statistics.registry import checked, names
 from shared.errors import FailureCode, JobAbortedError, RefusalCode, RefusedError
+from tests.unit.participant.datasets.whole import read_columns
 from tests.unit.participant.statistics.rounds import Table, as_columns, compute
 
 INSURERS = sorted((Path(__file__).parents[4] / "examples" / "insurers").glob("*.csv"))
 NAMES = columns(INSURERS[0])
-SOURCES = [read_columns(path, NAMES, Missing.REFUSE).values for path in INSURERS]
+SOURCES = [read_columns(path, NAMES, Missing.REFUSE) for path in INSURERS]
 ALL = {name: np.concatenate([source[name] for source in SOURCES]) for name in NAMES}
 TOLERANCE = 1e-9
 

@@ -5,7 +5,13 @@ from datetime import timedelta
 import pytest
 
 from shared.errors import ConfigError
-from shared.transport.endpoint import Backoff, Endpoint, parse_endpoints
+from shared.transport.endpoint import (
+    Advertised,
+    Backoff,
+    Endpoint,
+    parse_advertised,
+    parse_endpoints,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +86,40 @@ def test_two_parties_do_not_wait_alike() -> None:
     }
 
     assert len(waits) == 20
+
+
+@pytest.mark.parametrize(
+    ("address", "expected", "url"),
+    [
+        ("hub.example", Advertised("hub.example", 5671), "amqps://hub.example:5671"),
+        ("hub:4671", Advertised("hub", 4671), "amqps://hub:4671"),
+        ("10.0.0.1", Advertised("10.0.0.1", 5671), "amqps://10.0.0.1:5671"),
+        ("[fd00::1]", Advertised("fd00::1", 5671), "amqps://[fd00::1]:5671"),
+        ("[FD00:0::1]", Advertised("fd00::1", 5671), "amqps://[fd00::1]:5671"),
+        ("[fd00::1]:443", Advertised("fd00::1", 443), "amqps://[fd00::1]:443"),
+    ],
+)
+def test_an_advertised_address_is_a_url(
+    address: str, expected: Advertised, url: str
+) -> None:
+    """A port that is not named is the broker's own."""
+    [found] = parse_advertised([address], 5671)
+
+    assert found == expected
+    assert found.url(is_tls=True) == url
+    assert parse_endpoints(url, "r") == (Endpoint(found.host, found.port, is_tls=True),)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "0.0.0.0", "[::]", "fd00::1", "amqps://hub", "hub/realm", "me@hub"),
+        *("hub:0", "hub:70000", "hub:x", "a b", "-hub", "1.2.3", "h" * 254),
+    ],
+)
+def test_nobody_is_reached_at_a_malformed_address(address: str) -> None:
+    """It would be in every token and in the certificate."""
+    with pytest.raises(ConfigError, match="not where others can reach") as caught:
+        parse_advertised([address], 5671)
+
+    assert caught.value.hint
