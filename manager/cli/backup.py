@@ -9,12 +9,17 @@ from manager.cli.opening import store_place
 from manager.config import ManagerSettings, load_settings
 from manager.realm import backup as backups
 from manager.realm.private_files import check_private
-from shared.cli import version
+from shared.cli import closing, version
 from shared.clock import SystemClock
 from shared.errors import ConfigError
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-manager backup realm.backup",
+        codes={0: "FILE was written", 3: "no realm in the home, or FILE is there"},
+    )
+)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.pass_obj
 def backup(settings: ManagerSettings, file: Path) -> None:
@@ -38,7 +43,12 @@ def backup(settings: ManagerSettings, file: Path) -> None:
             _tell(f"{elsewhere} is not in it: the settings name it, keep a copy")
 
 
-@click.command()
+@click.command(
+    epilog=closing(
+        "mpc-manager --home new restore realm.backup",
+        codes={0: "the realm is back", 3: "the home is in use, or FILE no backup"},
+    )
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def restore(settings: ManagerSettings, file: Path) -> None:
