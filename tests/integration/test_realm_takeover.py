@@ -214,6 +214,7 @@ def test_a_manager_that_stood_still_does_nothing_when_it_goes_on(
     after = live.mean(ANALYST, *TWO)
     status = json.loads(live.manager("status", "--json"))
     told = live.manager("status")
+    watched = live.manager("watch", "--once", "--json")
     pid = live.pid(other)
     live.kill(other)
     again = live.taken_over_from(other, epoch + 1)
@@ -223,6 +224,7 @@ def test_a_manager_that_stood_still_does_nothing_when_it_goes_on(
     assert status["active"]
     assert status["epoch"] == epoch + 1
     assert status["holder"].endswith(f":{pid}")
+    assert live.principals[ANALYST] in watched
     assert f"{status['holder']}, epoch {epoch + 1}" in told
     assert again == name
 
