@@ -75,7 +75,7 @@ def _file(settings: ManagerSettings) -> Path:
     if not isinstance(place, Path):
         raise ConfigError(
             f"the store is the database {place}: a backup holds a file",
-            "dump it with pg_dump, and copy the home",
+            "keep the database safe by its own means, and copy the home",
         )
     return place
 

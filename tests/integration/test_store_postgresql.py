@@ -180,6 +180,17 @@ def test_a_wrong_password_is_said_to_be_one_and_not_shown(
     assert "not-this-one" not in said
 
 
+def test_a_backup_is_of_a_file(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A database has means of its own."""
+    code = command("backup", str(tmp_path / "realm.backup"))
+
+    assert code == ExitCode.CONFIGURATION
+    assert "its own means" in capsys.readouterr().err
+    assert not (tmp_path / "realm.backup").exists()
+
+
 def test_a_password_file_that_is_not_usable_is_refused(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
