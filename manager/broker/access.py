@@ -22,6 +22,8 @@ class BrokerAccess:
     management_url: str
     credentials: BrokerCredentials
     vhost: Realm
+    folder: Path
+    """Of the broker, in the manager's home; it holds who may watch."""
     authority: str | None = None
     """PEM of whom to trust with TLS; ``None`` for the system's authorities."""
 
@@ -76,6 +78,7 @@ def broker_access(settings: ManagerSettings) -> BrokerAccess:
             settings.broker_management_url,
             load_credentials(settings.broker_credentials_file),
             settings.vhost,
+            settings.broker_folder,
             _read(settings.broker_ca_file),
         )
     node = private_node(settings)
@@ -89,6 +92,7 @@ def broker_access(settings: ManagerSettings) -> BrokerAccess:
         status.administration_url,
         node.credentials(),
         settings.vhost,
+        settings.broker_folder,
         _read(status.authority_path),
     )
 
