@@ -7,15 +7,18 @@ the loopback interface is recorded from before the first token on.
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from manager.broker.ports import FIRST_PORT, is_free
 from manager.broker.processes import is_alive
 from manager.cli.demo_cluster import Cluster, Party, _command, _environment
 from manager.cli.opening import open_store
@@ -99,6 +102,7 @@ def until(
         time.sleep(0.02)
 
 
+@dataclass
 class LiveRealm(Cluster):
     """The realm, with the hands to break it and the eyes to see what follows.
 
@@ -106,6 +110,7 @@ class LiveRealm(Cluster):
     """
 
     relay: Relay | None = None
+    metrics_ports: dict[str, int] = field(default_factory=dict)
     _store: Store | None = None
     _commands: tuple[subprocess.Popen[str], ...] = ()
 
@@ -127,10 +132,17 @@ class LiveRealm(Cluster):
         url = self.relay.url(made[0].broker_url)
         return "".join(f"{replace(token, broker_url=url).text()}\n" for token in made)
 
+    def manage(self, *arguments: str) -> Done:
+        """Run one ``mpc-manager`` command, whatever its end."""
+        return self._begin("manager", "manager", arguments).wait()
+
     def start(self, name: str, *arguments: str) -> Command:
         """Begin one ``mpc-participant`` command of a party."""
+        return self._begin("participant", name, arguments)
+
+    def _begin(self, program: str, name: str, arguments: Sequence[str]) -> Command:
         process = subprocess.Popen(
-            [*_command("participant", self.home(name)), *arguments],
+            [*_command(program, self.home(name)), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -174,6 +186,20 @@ class LiveRealm(Cluster):
                 if process.poll() is None:
                     process.kill()
         super().stop()
+
+    # ---- figures ----
+
+    def _spawn(self, program: str, name: str) -> None:
+        """Start a program that shows its figures, on a port that it keeps."""
+        if name not in self.metrics_ports:
+            self.metrics_ports[name] = free_port()
+            with (self.home(name) / f"{program}.toml").open("a") as settings:
+                settings.write(f"metrics_port = {self.metrics_ports[name]}\n")
+        super()._spawn(program, name)
+
+    def page(self, name: str) -> str:
+        """Return the page of figures of the manager or a party."""
+        return page(self.metrics_ports[name])
 
     # ---- processes ----
 
@@ -285,6 +311,21 @@ class LiveRealm(Cluster):
             and line.get("stage") == "closed"
         ]
         return found[-1] if found else None
+
+
+def page(port: int, path: str = "/metrics") -> str:
+    """Return a page of figures that is served on the loopback address."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def free_port() -> int:
+    """Return a port below those of outgoing connections, so that it stays free."""
+    while True:
+        port = FIRST_PORT - 1 - secrets.randbelow(8000)
+        if is_free(port):
+            return port
 
 
 def data_process_of(control: int) -> int:
