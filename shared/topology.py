@@ -281,11 +281,14 @@ def enrolment_permissions(token_id: TokenId) -> Permissions:
 def definitions(vhost: str, users: Sequence[User]) -> dict[str, Json]:
     """Render the topology as RabbitMQ's definitions, for ``load_definitions``.
 
+    The broker is called as the realm is: the management UI shows it on every page.
+
     Args:
         vhost: the realm's name.
         users: with their password hashes; none for a file that is published.
     """
     return {
+        "global_parameters": [{"name": "cluster_name", "value": vhost}],
         "vhosts": [{"name": vhost}],
         "users": [
             {
