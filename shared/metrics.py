@@ -6,6 +6,7 @@ page, ``GET /metrics``, between two turns of the event loop.
 """
 
 import asyncio
+import os
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -58,9 +59,9 @@ class MetricsPage:
                 self._serve, LOOPBACK, self._port, limit=MAX_REQUEST_BYTES
             )
         except OSError as error:
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)
             raise ConfigError(
-                f"cannot listen on {LOOPBACK}:{self._port} for metrics:"
-                f" {error.strerror or error}",
+                f"cannot listen on {LOOPBACK}:{self._port} for metrics: {reason}",
                 "set another metrics_port, or leave it out",
             ) from error
 

@@ -207,8 +207,10 @@ def _standstill(queues: Sequence[QueueState], limits: Limits) -> Iterable[Findin
         Finding(
             "standstill",
             queue.name,
-            f"none of {queue.messages} messages acknowledged"
-            f" for {queue.stood // _SECOND} s (limit {limit // _SECOND} s)",
+            f"{queue.messages} messages, none acknowledged for"
+            f" {queue.stood // _SECOND} s (limit {limit // _SECOND} s)"
+            if queue.stood
+            else f"nothing stands still (limit {limit // _SECOND} s)",
             queue.stood <= limit,
         )
         for queue in wrong or longest

@@ -293,7 +293,9 @@ class ControlProcess:
         try:
             await self.jobs.data_said(event)
         except FrameworkError as error:
-            _log.error("data event not handled", extra={"reason": str(error)})
+            job: JobId | None = getattr(event, "job", None)
+            about = {"job_id": job.hex() if job else None, "reason": str(error)}
+            _log.error("data event not handled", extra=about)
 
     async def data_lost(self) -> None:
         """Fail what was in the data process, and get a new TLS key."""

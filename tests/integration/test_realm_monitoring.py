@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from manager.broker.files import broker_config
+from shared.cli import ExitCode
 from shared.names import JobId
 from tests.integration.realm_fixture import (
     ANALYST,
     HERE,
     SERVERS,
     SOURCES,
+    VISITOR,
     Json,
     LiveRealm,
     free_port,
@@ -177,6 +179,22 @@ def test_the_logs_of_all_parties_join(live: LiveRealm) -> None:
     assert all({"job.accept", "job.report"} <= types[name] for name in parties)
 
 
+def test_a_port_for_figures_that_is_taken_is_said(live: LiveRealm) -> None:
+    """The participant ends at once, with the setting's name in the hint."""
+    settings = live.home(VISITOR) / "participant.toml"
+    before = settings.read_text() if settings.exists() else ""
+    settings.write_text(f"{before}metrics_port = {live.metrics_ports['manager']}\n")
+    try:
+        done = live.run(VISITOR, "run")
+    finally:
+        settings.write_text(before)
+
+    assert done.code == ExitCode.CONFIGURATION
+    assert "address already in use" in done.err
+    assert "metrics_port" in done.err
+    assert "Traceback" not in done.err
+
+
 @contextmanager
 def prometheus(live: LiveRealm, folder: Path) -> Iterator[str]:
     """Run a real Prometheus with the shipped files on this realm; yield its url."""
@@ -199,13 +217,14 @@ def prometheus(live: LiveRealm, folder: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [
                 "prometheus",
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
+                "--config.file=prometheus.yml",
+                "--storage.tsdb.path=data",
                 f"--web.listen-address=127.0.0.1:{port}",
             ],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
+            cwd=folder,  # its pages then show no path
         )
     try:
         yield f"http://127.0.0.1:{port}"
