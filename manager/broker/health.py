@@ -45,13 +45,13 @@ class QueueState:
     """One queue.
 
     ``stood``: how long there were messages and none was acknowledged, up to
-    RabbitMQ's last sample.
+    RabbitMQ's last sample; ``None`` where there is no sample.
     """
 
     name: str
     messages: int
     consumers: int
-    stood: timedelta = timedelta()
+    stood: timedelta | None = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,29 +200,33 @@ def _most(check: str, queues: Sequence[QueueState], limit: int) -> Iterable[Find
 
 def _standstill(queues: Sequence[QueueState], limits: Limits) -> Iterable[Finding]:
     """Return each queue that stands for longer than the limit, or else the longest."""
+    known = [(queue.stood, queue) for queue in queues if queue.stood is not None]
+    if not known:
+        text = "not known: RabbitMQ has no samples yet, or is set to keep none"
+        return [Finding("standstill", "all", text, is_well=False)]
     limit = limits.standstill
-    wrong = [queue for queue in queues if queue.stood > limit]
-    longest = sorted(queues, key=lambda queue: queue.stood)[-1:]
+    wrong = [(stood, queue) for stood, queue in known if stood > limit]
+    longest = max(known, key=lambda each: each[0])
     return [
         Finding(
             "standstill",
             queue.name,
             f"{queue.messages} messages, none acknowledged for"
-            f" {queue.stood // _SECOND} s (limit {limit // _SECOND} s)"
-            if queue.stood
+            f" {stood // _SECOND} s (limit {limit // _SECOND} s)"
+            if stood
             else f"nothing stands still (limit {limit // _SECOND} s)",
-            queue.stood <= limit,
+            stood <= limit,
         )
-        for queue in wrong or longest
+        for stood, queue in wrong or [longest]
     ]
 
 
-def _stood(entry: Mapping[str, object]) -> timedelta:
-    """Return for how long no message went although there was one."""
+def _stood(entry: Mapping[str, object]) -> timedelta | None:
+    """Return for how long no message went although there was one, if that is known."""
     lengths = _samples(entry, "messages_details")
     acknowledged = dict(_samples(entry.get("message_stats"), "ack_details"))
     if not lengths:
-        return timedelta()
+        return None
     newest = since = lengths[0][0]
     last = max(acknowledged.values(), default=0)
     for at, messages in lengths:

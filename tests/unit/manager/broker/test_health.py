@@ -104,6 +104,14 @@ def test_an_inbox_that_is_not_there_is_wrong() -> None:
     assert wrong(found) == [("reader", ABSENT)]
 
 
+def test_a_broker_without_samples_is_not_called_well() -> None:
+    """It may be set so that it keeps none: then nobody would ever be told."""
+    unknown = [QueueState(name, 5, 1, None) for name in (*MANAGER_QUEUES, INBOX)]
+    found = judge(snapshot(*unknown), [INBOX], LIMITS)
+
+    assert wrong(found) == [("standstill", "all")]
+
+
 def samples(*values: int) -> dict[str, object]:
     """Return RabbitMQ's samples, the newest first, one each five seconds."""
     return {
@@ -121,11 +129,11 @@ def samples(*values: int) -> dict[str, object]:
         ((0, 3, 3), (), 0),
         ((3, 3, 3, 3), (7, 7, 7, 6), 10),
         ((3, 3, 3, 3), (9, 8, 7, 6), 0),
-        ((), (), 0),
+        ((), (), None),
     ],
 )
 def test_a_standstill_is_read_from_samples(
-    lengths: tuple[int, ...], acks: tuple[int, ...], seconds: int
+    lengths: tuple[int, ...], acks: tuple[int, ...], seconds: int | None
 ) -> None:
     """Messages at every sample, and no acknowledgement between them."""
     entry: dict[str, object] = {"message_stats": []}
@@ -134,4 +142,6 @@ def test_a_standstill_is_read_from_samples(
     if acks:
         entry["message_stats"] = {"ack_details": samples(*acks)}
 
-    assert _stood(entry) == timedelta(seconds=seconds)
+    expected = None if seconds is None else timedelta(seconds=seconds)
+
+    assert _stood(entry) == expected
