@@ -7,18 +7,15 @@ the loopback interface is recorded from before the first token on.
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from manager.broker.ports import FIRST_PORT, is_free
 from manager.broker.processes import is_alive
 from manager.cli.demo_cluster import Cluster, Party, _command, _environment
 from manager.cli.opening import open_store
@@ -27,6 +24,7 @@ from manager.protocol.job_state import JobState
 from manager.store.store import Store
 from shared import token as tokens
 from shared.names import JobId
+from tests.integration.pages import free_port, page
 from tests.integration.recording import Relay
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "insurers"
@@ -311,21 +309,6 @@ class LiveRealm(Cluster):
             and line.get("stage") == "closed"
         ]
         return found[-1] if found else None
-
-
-def page(port: int, path: str = "/metrics") -> str:
-    """Return a page of figures that is served on the loopback address."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-        text: str = answer.read().decode()
-        return text
-
-
-def free_port() -> int:
-    """Return a port below those of outgoing connections, so that it stays free."""
-    while True:
-        port = FIRST_PORT - 1 - secrets.randbelow(8000)
-        if is_free(port):
-            return port
 
 
 def data_process_of(control: int) -> int:

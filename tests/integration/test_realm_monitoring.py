@@ -14,6 +14,7 @@ import pytest
 from manager.broker.files import broker_config
 from shared.cli import ExitCode
 from shared.names import JobId
+from tests.integration.pages import free_port, page, sample, served
 from tests.integration.realm_fixture import (
     ANALYST,
     HERE,
@@ -22,8 +23,6 @@ from tests.integration.realm_fixture import (
     VISITOR,
     Json,
     LiveRealm,
-    free_port,
-    page,
     until,
 )
 
@@ -37,8 +36,6 @@ DETAILED = (
     "&vhost=live"
 )
 _NAME = re.compile(r"\b(?:mpc|rabbitmq|process)_[a-z0-9_]+")
-_TYPE = re.compile(r"^# TYPE (\S+) (\S+)$", re.MULTILINE)
-_PARTS = ("_bucket", "_sum", "_count")
 
 
 def expressions() -> list[str]:
@@ -48,22 +45,6 @@ def expressions() -> list[str]:
         *re.split(r"- alert: ", ALERTS)[1:],
         *(target["expr"] for panel in panels for target in panel.get("targets", ())),
     ]
-
-
-def served(text: str) -> set[str]:
-    """Return the names of all series on a page."""
-    names = set()
-    for name, kind in _TYPE.findall(text):
-        parts = _PARTS if kind in {"histogram", "summary"} else ("",)
-        names |= {f"{name}{part}" for part in parts}
-    return names
-
-
-def sample(text: str, series: str) -> float:
-    """Return the value of one series on a page."""
-    found = re.findall(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
-    assert len(found) == 1, series
-    return float(found[0])
 
 
 def closed(live: LiveRealm, job: Json) -> JobId:
