@@ -1,6 +1,5 @@
 """What the manager counts, and what is read from its memory at every scrape."""
 
-import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -112,7 +111,6 @@ class _Standing(Collector):
     def __init__(self, office: Office, outbox: Outbox) -> None:
         self._office = office
         self._outbox = outbox
-        self._began = time.time()
 
     def collect(self) -> Iterator[Metric]:
         """Yield how things stand now."""

@@ -35,6 +35,7 @@ from shared.errors import DecodeError, FrameworkError
 USAGE_EXIT: Final = 2
 _NAME: Final = "participant.dataplane.process"
 _FLAGS: Final = ("FD", "[LEVEL]", "[FORMAT]")
+_DEFAULTS: Final = ("info", "auto")
 _ORDERS: Final = (
     Configure,
     NewTlsKey,
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.umask(0o077)
-    _, level, form = (*arguments, *("", "info", "auto")[len(arguments) :])
+    level, form = (*arguments[1:], *_DEFAULTS[len(arguments) - 1 :])
     log.configure(level, form=form)
     spare_what_is_loaded()
     connection = socket.socket(fileno=int(arguments[0]))
