@@ -8,6 +8,7 @@ from manager.realm.keys import ManagerKeys, load_keys
 from manager.realm.private_files import check_private
 from manager.store.store import Store, Synchronous
 from shared.errors import ConfigError
+from shared.topology import inbox
 
 _SQLITE = "sqlite:///"
 
@@ -52,3 +53,15 @@ def open_store(settings: ManagerSettings) -> Store:
         ConfigError: there is none, or it is of another release.
     """
     return Store.open(database_path(settings), Synchronous(settings.store_synchronous))
+
+
+def inboxes_online(store: Store) -> list[str]:
+    """Return the queues of those whom the manager takes for online."""
+    with store.transaction() as unit:
+        roles = {each.principal: each.role for each in unit.people.principals()}
+        presences = unit.sessions.presences()
+    return [
+        inbox(presence.principal, roles[presence.principal]).name
+        for presence in presences
+        if presence.is_online and presence.principal in roles
+    ]

@@ -19,6 +19,7 @@ from manager.store.store import Store
 from shared.clock import SystemClock
 from shared.collector import spare_what_is_loaded
 from shared.crypto.derivation import fingerprint_text
+from shared.metrics import MetricsPage
 from shared.transport.amqp import AmqpTransport
 
 CONNECTION_NAME = "mpc-manager"
@@ -80,8 +81,12 @@ async def _serve(
                 bytes_per_second=settings.bytes_per_second,
             ),
         )
-        await transport.connect()
+        page = None
+        if settings.metrics_port is not None:
+            page = MetricsPage(service.figures.registry, settings.metrics_port)
+            await page.start()
         try:
+            await transport.connect()
             await service.start()
             spare_what_is_loaded()
             _log.info(
@@ -95,4 +100,6 @@ async def _serve(
             await service.run(stop)
         finally:
             await transport.close()
+            if page is not None:
+                await page.close()
     _log.info("manager stopped")
