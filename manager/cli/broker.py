@@ -4,7 +4,6 @@ import json
 from datetime import timedelta
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from manager.broker.access import BrokerAccess, broker_access, private_node
@@ -29,6 +28,7 @@ from shared.cli import ExitCode, closing, json_output
 from shared.config import parse_duration
 from shared.errors import ConfigError, TransportError
 from shared.output import Output, json_text, path_text
+from shared.printing import print_table
 
 
 @click.group()
@@ -189,7 +189,7 @@ def check(
         for finding in output.findings:
             mark = "ok" if finding.is_well else "WRONG"
             table.add_row(mark, finding.check, finding.subject, finding.found)
-        Console().print(table)
+        print_table(table)
     return ExitCode.DONE if output.is_well else ExitCode.FAILED
 
 
