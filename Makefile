@@ -15,13 +15,14 @@ PROGRAMS := mpc-manager=manager.cli.main:manager mpc-participant=participant.cli
 # What must be covered to the last branch; `include` in pyproject.toml names it.
 COVERAGE := --cov --cov-report=term --cov-fail-under=100
 
-.PHONY: help setup rabbitmq postgresql demo test bench clean
+.PHONY: help setup rabbitmq postgresql demo test bench screenshots clean
 
 help:
 	@echo 'make setup   virtual environment in .venv, and RabbitMQ'
 	@echo 'make demo    a whole realm on this machine answers four questions'
 	@echo 'make test    every check and test, with a real broker'
 	@echo 'make bench   measure everything, each figure beside its floor'
+	@echo 'make screenshots  pictures of the monitors, with Chromium'
 	@echo 'make clean   remove everything that was made here'
 
 setup: $(READY) rabbitmq
@@ -77,6 +78,10 @@ test: setup postgresql
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
+
+screenshots: setup
+	$(BIN)/python -m pip install --quiet --editable '.[dev,screenshots]'
+	$(BIN)/python -m tests.screenshots
 
 clean:
 	rm -rf .venv .rabbitmq .rabbitmq.new build *.egg-info .coverage .coverage.* htmlcov \

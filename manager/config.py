@@ -57,6 +57,9 @@ class ManagerSettings(Settings):
         prefetch_count: deliveries that may be unacknowledged at once; with few the
             broker waits for the manager, and a flood outruns it.
         log_level: the least that is logged.
+        log_format: ``auto`` is for people on a terminal, JSON elsewhere.
+        metrics_port: where Prometheus reads figures, on the loopback address;
+            nowhere unless set.
     """
 
     home: Path = DEFAULT_HOME
@@ -79,6 +82,8 @@ class ManagerSettings(Settings):
     bytes_per_second: Count = 1 << 20
     prefetch_count: Annotated[int, Field(ge=1, le=1000)] = 256
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    metrics_port: Port | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -31,6 +31,9 @@ class ParticipantSettings(Settings):
         status_interval: between two signs of life.
         reply_timeout: how long the manager may take to answer.
         log_level: the least that is logged.
+        log_format: ``auto`` is for people on a terminal, JSON elsewhere.
+        metrics_port: where Prometheus reads figures, on the loopback address;
+            nowhere unless set.
     """
 
     home: Path = DEFAULT_HOME
@@ -41,6 +44,8 @@ class ParticipantSettings(Settings):
     status_interval: PositiveDuration = timedelta(seconds=30)
     reply_timeout: PositiveDuration = timedelta(seconds=10)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    metrics_port: Port | None = None
 
 
 def named_home(flag: Path | None) -> Path | None:

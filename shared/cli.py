@@ -28,7 +28,7 @@ from shared.errors import (
     StoreUnreachableError,
     TransportError,
 )
-from shared.log import LEVELS
+from shared.log import FORMATS, LEVELS
 from shared.suggestion import did_you_mean
 
 DISTRIBUTION = "mpc-management"
@@ -275,6 +275,15 @@ def log_level_option(command: Decorated) -> Decorated:
         "--log-level",
         type=click.Choice(LEVELS),
         help="The least that is logged, on stderr.",
+    )(command)
+
+
+def log_format_option(command: Decorated) -> Decorated:
+    """Add ``--log-format FORM``; the parameter is ``log_format: str | None``."""
+    return click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        help="How log lines look; auto: for people on a terminal, else JSON.",
     )(command)
 
 

@@ -17,6 +17,8 @@ from typing import TextIO
 from shared.errors import ConfigError
 
 LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("auto", "console", "json")
+"""How a line looks; ``auto`` is ``console`` on a terminal, else ``json``."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _QUIET = {"pika": logging.CRITICAL, "asyncio": logging.WARNING}
@@ -80,7 +82,7 @@ class ConsoleFormatter(logging.Formatter):
         return line
 
 
-def configure(level: str, stream: TextIO | None = None) -> None:
+def configure(level: str, stream: TextIO | None = None, form: str = "auto") -> None:
     """Send all log records from this level up to a stream, in its form.
 
     Calling it again replaces what it did before.
@@ -88,17 +90,24 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     Args:
         level: one of ``LEVELS``.
         stream: stderr unless given.
+        form: one of ``FORMATS``.
 
     Raises:
-        ConfigError: there is no such level.
+        ConfigError: there is no such level or form.
     """
     if level not in LEVELS:
         raise ConfigError(
             f"{level!r} is not a log level", f"choose one of {', '.join(LEVELS)}"
         )
+    if form not in FORMATS:
+        raise ConfigError(
+            f"{form!r} is not a form of log lines",
+            f"choose one of {', '.join(FORMATS)}",
+        )
     target = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(target)
-    handler.setFormatter(ConsoleFormatter() if target.isatty() else JsonFormatter())
+    is_console = target.isatty() if form == "auto" else form == "console"
+    handler.setFormatter(ConsoleFormatter() if is_console else JsonFormatter())
     root = logging.getLogger()
     for old in list(root.handlers):
         if getattr(old, "_is_ours", False):

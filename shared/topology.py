@@ -48,6 +48,8 @@ MANAGER_USER = "manager"
 """The broker user of every running manager of the realm."""
 ADMIN_USER = "manager-admin"
 """The broker user that makes users and queues, over the management API only."""
+MONITOR_USER = "manager-monitor"
+"""The broker user of people who watch, in the management UI only."""
 
 DELIVERY_LIMIT = 50
 """Returns of one message to its queue before it is a dead letter; a plain
@@ -210,6 +212,8 @@ MANAGER_PERMISSIONS = Permissions(
     read=r"^(manager\.(registration|authentication|jobs)|mpc\.(dead-letter|unroutable))$",
 )
 ADMIN_PERMISSIONS = Permissions(configure=".*", write=".*", read=".*")
+MONITOR_PERMISSIONS = Permissions(configure=_NOTHING, write=_NOTHING, read=_NOTHING)
+"""The UI shows it every queue of the vhost; it can take no message from one."""
 
 
 def inbox(principal: Principal, role: Role) -> Queue:
@@ -277,11 +281,14 @@ def enrolment_permissions(token_id: TokenId) -> Permissions:
 def definitions(vhost: str, users: Sequence[User]) -> dict[str, Json]:
     """Render the topology as RabbitMQ's definitions, for ``load_definitions``.
 
+    The broker is called as the realm is: the management UI shows it on every page.
+
     Args:
         vhost: the realm's name.
         users: with their password hashes; none for a file that is published.
     """
     return {
+        "global_parameters": [{"name": "cluster_name", "value": vhost}],
         "vhosts": [{"name": vhost}],
         "users": [
             {

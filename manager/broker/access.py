@@ -23,6 +23,8 @@ class BrokerAccess:
     management_url: str
     credentials: BrokerCredentials
     vhost: Realm
+    folder: Path
+    """Of the broker, in the manager's home; it holds who may watch."""
     authority: str | None = None
     """PEM of whom to trust with TLS; ``None`` for the system's authorities."""
     advertised: tuple[Advertised, ...] = ()
@@ -89,6 +91,7 @@ def broker_access(settings: ManagerSettings) -> BrokerAccess:
             settings.broker_management_url,
             load_credentials(settings.broker_credentials_file),
             settings.vhost,
+            settings.broker_folder,
             _read(settings.broker_ca_file),
             _advertised(settings, settings.broker_url),
         )
@@ -103,6 +106,7 @@ def broker_access(settings: ManagerSettings) -> BrokerAccess:
         status.administration_url,
         node.credentials(),
         settings.vhost,
+        settings.broker_folder,
         _read(status.authority_path),
         status.advertised,
     )

@@ -16,6 +16,7 @@ from typing import Self
 
 from manager.broker.api import DEFAULT_TIMEOUT, ManagementApi
 from manager.broker.credentials import Credential
+from manager.broker.health import Snapshot, take_snapshot
 from shared.errors import TransportError
 from shared.names import Principal, Realm, Role, TokenId
 from shared.topology import (
@@ -245,6 +246,17 @@ class BrokerAdmin:
             for entry in answer
         ]
         return sorted(counts, key=lambda count: count.name)
+
+    def snapshot(self, window: timedelta) -> Snapshot:
+        """Return what there is to know of nodes and the realm's queues for a check.
+
+        Args:
+            window: how far back samples are looked at.
+
+        Raises:
+            TransportError: the broker is not there or refuses.
+        """
+        return take_snapshot(self._api, self._vhost, window)
 
     def overview(self) -> BrokerOverview:
         """Return what the broker says of itself (counts are of all vhosts).

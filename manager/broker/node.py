@@ -23,6 +23,8 @@ from manager.broker.credentials import (
     BrokerCredentials,
     load_credentials,
     load_or_create_credentials,
+    load_or_create_monitor,
+    monitor_user,
 )
 from manager.broker.files import (
     RabbitPrograms,
@@ -230,7 +232,11 @@ class PrivateNode:
 
     def _write_settings(self, ports: NodePorts) -> None:
         credentials = load_or_create_credentials(self.credentials_path)
-        users = (credentials.admin_user(), credentials.manager_user())
+        users = (
+            credentials.admin_user(),
+            credentials.manager_user(),
+            monitor_user(load_or_create_monitor(self._folder)),
+        )
         definitions = self._folder / "definitions.json"
         write_private(definitions, render(self._realm, users))
         hosts = [each.host for each in self._advertised(ports)]

@@ -143,6 +143,8 @@ class NodeTls:
             "management.tcp.port": str(ports.management),
             "management.ssl.ip": LOOPBACK,
             "management.ssl.port": str(ports.administration),
+            "prometheus.tcp.ip": LOOPBACK,
+            "prometheus.tcp.port": str(ports.prometheus),
         }
         for prefix in ("ssl_options", "management.ssl"):
             settings |= {

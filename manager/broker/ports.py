@@ -1,4 +1,4 @@
-"""The five ports of a private node, chosen once and kept."""
+"""The six ports of a private node, chosen once and kept."""
 
 import secrets
 import socket
@@ -24,12 +24,13 @@ class NodePorts:
     """What a node listens on, all of it on the loopback address.
 
     ``management``: the UI for people, in clear; ``administration``: the same
-    under TLS, for the manager.
+    under TLS, for the manager. ``prometheus``: figures, in clear, without a login.
     """
 
     amqp: int
     management: int
     administration: int
+    prometheus: int
     distribution: int
     epmd: int
 

@@ -1,15 +1,34 @@
 """``mpc-manager broker``: the broker that the realm lives on."""
 
 import json
+from datetime import timedelta
 
 import click
+from rich.table import Table
 
-from manager.broker.access import broker_access, private_node
-from manager.cli.broker_output import Broker, broker_output, node_output
+from manager.broker.access import BrokerAccess, broker_access, private_node
+from manager.broker.credentials import (
+    MONITOR_FILE,
+    load_monitor,
+    load_or_create_monitor,
+    monitor_user,
+)
+from manager.broker.health import LONGEST_STANDSTILL, Limits, judge
+from manager.cli.broker_output import (
+    Broker,
+    BrokerCheck,
+    Monitor,
+    broker_output,
+    check_output,
+    node_output,
+)
+from manager.cli.opening import inboxes_online, open_store
 from manager.config import ManagerSettings
 from shared.cli import ExitCode, closing, json_output
-from shared.errors import TransportError
-from shared.output import json_text
+from shared.config import parse_duration
+from shared.errors import ConfigError, TransportError
+from shared.output import Output, json_text, path_text
+from shared.printing import print_table
 
 
 @click.group()
@@ -81,21 +100,121 @@ def status(settings: ManagerSettings, as_json: bool) -> int:
 @broker.command(epilog=closing("mpc-manager broker apply"))
 @click.pass_obj
 def apply(settings: ManagerSettings) -> None:
-    """Make the realm's vhost, exchanges, queues and user at the broker.
+    """Make the realm's vhost, exchanges, queues and users at the broker.
 
     The private node does it at every start. May be repeated: what stands stays.
     """
     access = broker_access(settings)
+    watching = monitor_user(load_or_create_monitor(access.folder))
     with access.admin() as admin:
-        admin.apply([access.credentials.manager_user()])
+        admin.apply([access.credentials.manager_user(), watching])
     _tell(f"vhost {access.vhost} is ready")
+
+
+@broker.command(epilog=closing("mpc-manager broker monitor --show-password"))
+@click.option("--show-password", is_flag=True, help="Print the password too.")
+@json_output(Monitor)
+@click.pass_obj
+def monitor(settings: ManagerSettings, show_password: bool, as_json: bool) -> None:
+    """Show where the management UI is and who may watch there.
+
+    The user sees connections, queues and rates of the broker; it changes nothing and
+    takes no message. 'broker start' and 'broker apply' make it.
+    """
+    access = broker_access(settings)
+    credential = load_monitor(access.folder)
+    output = Monitor(
+        url=_ui_url(settings, access),
+        user=credential.user,
+        password_file=path_text(access.folder / MONITOR_FILE),
+        password=credential.password if show_password else None,
+    )
+    _print(output, as_json)
+
+
+@broker.command(
+    epilog=closing(
+        "mpc-manager broker check",
+        "mpc-manager broker check --waiting 100 --standstill 5m --json",
+        codes={
+            0: "all is well",
+            1: "something is wrong",
+            3: "there is no realm in the home",
+            4: "the broker does not run, or cannot be reached",
+        },
+    )
+)
+@click.option(
+    "--waiting",
+    type=click.IntRange(0),
+    default=Limits().waiting,
+    show_default=True,
+    help="Messages that may wait in one queue.",
+)
+@click.option(
+    "--dead-letters",
+    type=click.IntRange(0),
+    default=Limits().dead_letters,
+    show_default=True,
+    help="Messages that may have expired, been given up or had no queue.",
+)
+@click.option(
+    "--standstill",
+    metavar="DURATION",
+    default="60s",
+    show_default=True,
+    help="How long messages may wait with none acknowledged; at most 10m.",
+)
+@json_output(BrokerCheck)
+@click.pass_obj
+def check(
+    settings: ManagerSettings,
+    waiting: int,
+    dead_letters: int,
+    standstill: str,
+    as_json: bool,
+) -> int:
+    """Look for what is wrong at the broker; for cron and monitors.
+
+    Alarms, queues that nobody reads, backlog, dead letters, messages that stand.
+    """
+    limits = Limits(waiting, dead_letters, _standstill(standstill))
+    inboxes = inboxes_online(open_store(settings))
+    with broker_access(settings).admin() as admin:
+        output = check_output(judge(admin.snapshot(limits.standstill), inboxes, limits))
+    if as_json:
+        click.echo(json_text(output))
+    else:
+        table = Table("", "check", "at", "found")
+        for finding in output.findings:
+            mark = "ok" if finding.is_well else "WRONG"
+            table.add_row(mark, finding.check, finding.subject, finding.found)
+        print_table(table)
+    return ExitCode.DONE if output.is_well else ExitCode.FAILED
+
+
+def _standstill(text: str) -> timedelta:
+    limit = parse_duration(text)
+    if not timedelta() < limit <= LONGEST_STANDSTILL:
+        raise ConfigError(
+            f"--standstill {text} is not between 0 and 10m",
+            "RabbitMQ remembers ten minutes of a queue's past",
+        )
+    return limit
+
+
+def _ui_url(settings: ManagerSettings, access: BrokerAccess) -> str:
+    if settings.broker_url is not None:
+        return access.management_url
+    status = private_node(settings).status()
+    return status.management_url if status else access.management_url
 
 
 def _tell(text: str) -> None:
     click.echo(f"mpc-manager: {text}", err=True)
 
 
-def _print(output: Broker, as_json: bool) -> None:
+def _print(output: Output, as_json: bool) -> None:
     if as_json:
         click.echo(json_text(output))
         return

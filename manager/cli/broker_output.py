@@ -1,8 +1,11 @@
 """What ``mpc-manager broker`` prints for machines."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from manager.broker.admin import BrokerOverview
+from manager.broker.health import Finding
 from manager.broker.node import NodeStatus
 from shared.output import Output, path_text
 
@@ -14,6 +17,7 @@ class Ports(Output):
         amqp: AMQP over TLS.
         management: the management UI, in clear.
         administration: the same under TLS.
+        prometheus: figures, in clear and without a login.
         distribution: Erlang's.
         epmd: Erlang's port mapper.
     """
@@ -21,6 +25,7 @@ class Ports(Output):
     amqp: int
     management: int
     administration: int
+    prometheus: int
     distribution: int
     epmd: int
 
@@ -67,6 +72,58 @@ class Broker(Output):
     messages: int | None = None
 
 
+class Monitor(Output):
+    """Who may watch in the management UI.
+
+    Attributes:
+        url: of the UI.
+        user: its name at the broker.
+        password_file: in the manager's home, mode 0600.
+        password: if ``--show-password`` asks for it.
+    """
+
+    url: str
+    user: str
+    password_file: str
+    password: str | None = None
+
+
+class BrokerFinding(Output):
+    """One thing that was looked at.
+
+    Attributes:
+        check: ``node``, ``reader``, ``backlog``, ``dead letters`` or ``standstill``.
+        subject: a node, a queue, or ``all``.
+        found: how it is, in words.
+        is_well: whether that is in order.
+    """
+
+    check: str
+    subject: str
+    found: str
+    is_well: bool
+
+
+class BrokerCheck(Output):
+    """What ``broker check`` found.
+
+    Attributes:
+        is_well: whether everything is in order.
+        findings: all that is wrong, and one for each check that found nothing.
+    """
+
+    is_well: bool
+    findings: tuple[BrokerFinding, ...]
+
+
+def check_output(findings: Sequence[Finding]) -> BrokerCheck:
+    """Return what a check found."""
+    return BrokerCheck(
+        is_well=all(finding.is_well for finding in findings),
+        findings=tuple(BrokerFinding(**asdict(finding)) for finding in findings),
+    )
+
+
 def node_output(status: NodeStatus, credentials: Path) -> Broker:
     """Return the private node."""
     ports = status.ports
@@ -86,6 +143,7 @@ def node_output(status: NodeStatus, credentials: Path) -> Broker:
             amqp=ports.amqp,
             management=ports.management,
             administration=ports.administration,
+            prometheus=ports.prometheus,
             distribution=ports.distribution,
             epmd=ports.epmd,
         ),

@@ -13,6 +13,7 @@ from shared.cli import (
     closing,
     config_option,
     home_option,
+    log_format_option,
     log_level_option,
     run,
     version_option,
@@ -52,6 +53,7 @@ COMMANDS = {
 @home_option
 @config_option
 @log_level_option
+@log_format_option
 @version_option
 @click.pass_context
 def manager(
@@ -59,14 +61,16 @@ def manager(
     home: Path | None,
     config: Path | None,
     log_level: str | None,
+    log_format: str | None,
 ) -> None:
     """Manage a realm: who may compute with whom, and every computation.
 
     Start with ``init``, ``broker start`` and ``run``; then ``token create`` for
     each participant. ``demo`` shows a whole realm on this machine.
     """
-    settings = load_settings({"home": home, "log_level": log_level}, config)
-    log.configure(settings.log_level)
+    flags = {"home": home, "log_level": log_level, "log_format": log_format}
+    settings = load_settings(flags, config)
+    log.configure(settings.log_level, form=settings.log_format)
     context.obj = settings
 
 

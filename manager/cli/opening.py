@@ -12,6 +12,7 @@ from manager.store.postgresql import parse_url
 from manager.store.sqlite import Synchronous
 from manager.store.store import Place, Store
 from shared.errors import ConfigError
+from shared.topology import inbox
 
 _SQLITE = "sqlite:///"
 
@@ -69,6 +70,18 @@ def open_store(settings: ManagerSettings, *, upgrade: bool = False) -> Store:
     if command is not None:
         command.call_on_close(store.close)
     return store
+
+
+def inboxes_online(store: Store) -> list[str]:
+    """Return the queues of those whom the manager takes for online."""
+    with store.transaction() as unit:
+        roles = {each.principal: each.role for each in unit.people.principals()}
+        presences = unit.sessions.presences()
+    return [
+        inbox(presence.principal, roles[presence.principal]).name
+        for presence in presences
+        if presence.is_online and presence.principal in roles
+    ]
 
 
 def _password(file: Path) -> str:

@@ -22,5 +22,5 @@ def show(context: click.Context, as_json: bool) -> None:
     first of them wins. Passwords within addresses are not shown.
     """
     given = context.find_root().params
-    flags = {"home": given["home"], "log_level": given["log_level"]}
+    flags = {name: given[name] for name in ("home", "log_level", "log_format")}
     print_settings(explain_settings(flags, given["config"]), as_json=as_json)

@@ -82,12 +82,14 @@ class Outcome:
     """What became of a delivery, for its line in the log.
 
     ``again``: the stored answer to a redelivery, to be published once more.
+    ``reason``: why it was not handled, if it was not.
     """
 
     outcome: str
     sealed: Sealed | None = None
     code: ErrorCode | None = None
     again: tuple[Letter, ...] = ()
+    reason: DropReason | None = None
 
 
 class Dispatcher:
@@ -159,7 +161,9 @@ class Dispatcher:
             if before is not None and before.digest == sealed.digest:
                 work.counts[DropReason.DUPLICATE] += 1
                 again = work.unit.mail.answers_to(header.s, header.mid)
-                return Outcome("duplicate", sealed, again=tuple(again))
+                return Outcome(
+                    "duplicate", sealed, None, tuple(again), DropReason.DUPLICATE
+                )
             is_login = sealed.rule.model is AsRequest
             if is_login and not self._budget.allows_login(header.s, now):
                 busy = DroppedError(DropReason.RATE, header, ErrorCode.BUSY)
@@ -181,7 +185,12 @@ class Dispatcher:
             if session.standing is SessionStanding.SUPERSEDED:
                 work.counts[DropReason.SUPERSEDED] += 1
                 self._answer_error(work, session, ErrorCode.SUPERSEDED, proven)
-                return Outcome("superseded", sealed, ErrorCode.SUPERSEDED)
+                return Outcome(
+                    "superseded",
+                    sealed,
+                    ErrorCode.SUPERSEDED,
+                    reason=DropReason.SUPERSEDED,
+                )
         self._check_replay(proven, session, before)
         self._remember(work, proven, session)
         message = message_of(proven)
@@ -260,7 +269,9 @@ class Dispatcher:
             self._postman.send(work, Send(received.sender, notice, received.mid))
             self._desk.settle(work)
             work.counts[DropReason.FORBIDDEN] += 1
-            return Outcome("forbidden", sealed, ErrorCode.FORBIDDEN)
+            return Outcome(
+                "forbidden", sealed, ErrorCode.FORBIDDEN, reason=DropReason.FORBIDDEN
+            )
         if not isinstance(message, Status | LogOff | ErrorNotice):
             self._desk.receive(work, received)
         self._desk.settle(work)
@@ -291,7 +302,9 @@ class Dispatcher:
         if may_be_told:
             now = work.context.now_ms if is_late else None
             self._postman.refuse(work, header.s, error.code, header.mid, now)
-        return Outcome(f"dropped {error.reason}", sealed, error.code)
+        return Outcome(
+            f"dropped {error.reason}", sealed, error.code, reason=error.reason
+        )
 
     def _answer_error(
         self, work: Work, session: SessionRecord, code: ErrorCode, proven: Proven

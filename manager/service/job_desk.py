@@ -164,6 +164,7 @@ class JobDesk:
         if state is not None:
             people.take_number(JOB_NUMBERS)
             self._office.memory.put_job(state)
+            work.moved.append((None, state))
             self._tell_story(None, state)
             work.note("job requested", state.job.hex(), received.sender)
         self._apply(work, state, after.effects)
@@ -179,6 +180,7 @@ class JobDesk:
         if after.state != state:
             self._office.memory.put_job(after.state)
             self._give_back(work, state, after.state)
+            work.moved.append((state, after.state))
             self._tell_story(state, after.state)
         self._apply(work, after.state, after.effects)
 

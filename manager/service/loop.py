@@ -18,6 +18,7 @@ from manager.realm.keys import ManagerKeys
 from manager.service.budget import Budget
 from manager.service.dispatch import Dispatcher, Outcome
 from manager.service.entrance import Entrance
+from manager.service.figures import Figures
 from manager.service.housekeeping import (
     Housekeeper,
     Rounds,
@@ -112,6 +113,8 @@ class Service:
         )
         self._counts: Counter[str] = Counter()
         self._story = Story()
+        self.figures = Figures(self._office, self._outbox)
+        transport.watch(self.figures.mail.broker_changed)
         self._handled: asyncio.Queue[Sequence[Delivery]] = asyncio.Queue(BATCHES)
 
     async def start(self) -> None:
@@ -183,6 +186,7 @@ class Service:
                 worth.append((delivery, self._dispatcher.screen(delivery)))
             except DroppedError as error:
                 self._counts[error.reason] += 1
+                self.figures.dropped(error.reason)
                 self._story.dropped(delivery, error)
         if worth:
             self._commit(worth)
@@ -255,6 +259,7 @@ class Service:
         for (delivery, _), outcome in zip(worth, outcomes, strict=True):
             self._outbox.add_again(outcome.again)
             self._story.handled(delivery, outcome, elapsed)
+            self.figures.handled(outcome, elapsed)
 
     def _transact(self, job: Callable[[Work], None]) -> None:
         """Run one transaction; if it fails, memory is as the store is."""
@@ -272,6 +277,7 @@ class Service:
             self._load()
             raise
         self._outbox.add(letters)
+        self.figures.committed(work)
 
     def _load(self) -> None:
         now = self._now_ms()

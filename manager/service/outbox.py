@@ -138,6 +138,11 @@ class Outbox:
             with self._store.transaction() as unit:
                 self.write_into(unit)
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many letters may go now, wait for a task, and are late."""
+        held = sum(len(letters) for letters in self._held.values())
+        return {"open": len(self._open), "held": held, "late": len(self._late)}
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing may go out now."""

@@ -187,6 +187,8 @@ class Postman:
         lifetime: int | None = None,
     ) -> None:
         office, now = self._office, work.context.now_ms
+        if isinstance(message, ErrorNotice):
+            work.errors[message.code] += 1
         job = getattr(message, "job", None)
         job = JobId(job) if isinstance(job, bytes) else None
         if lifetime is None:

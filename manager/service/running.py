@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Callable
 from datetime import timedelta
 
 import uvloop
@@ -23,6 +24,7 @@ from manager.store.store import Store
 from shared.clock import SystemClock
 from shared.collector import spare_what_is_loaded
 from shared.crypto.derivation import fingerprint_text
+from shared.metrics import MetricsPage
 from shared.transport.amqp import AmqpTransport
 from shared.transport.base import Transport
 
@@ -83,22 +85,37 @@ class _Process:
             },
         )
         if self._store.is_shared:
-            means = Means(self._transport, self._service, self._cut_off, self._follow)
+            means = Means(self._transport, self._work, self._cut_off, self._follow)
             await Turns(self._store, self._name, means).run(stop)
         else:
-            await self._manage(stop)
+            transport = self._transport()
+            await self._work(
+                self._store, transport, stop, lambda: _log.info("manager ready")
+            )
 
-    async def _manage(self, stop: asyncio.Event) -> None:
-        transport = self._transport()
-        await transport.connect()
+    async def _work(
+        self,
+        store: Store,
+        transport: Transport,
+        stop: asyncio.Event,
+        ready: Callable[[], None],
+    ) -> None:
+        """Manage until told to stop, and show figures if they are wanted."""
+        service = self._service(store, transport)
+        page = None
+        if self._settings.metrics_port is not None:
+            page = MetricsPage(service.figures.registry, self._settings.metrics_port)
+            await page.start()
         try:
-            service = self._service(self._store, transport)
+            await transport.connect()
             await service.start()
             spare_what_is_loaded()
-            _log.info("manager ready")
+            ready()
             await service.run(stop)
         finally:
             await transport.close()
+            if page is not None:
+                await page.close()
 
     def _transport(self) -> Transport:
         credential = self._access.credentials.manager

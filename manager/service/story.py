@@ -48,6 +48,7 @@ class Story:
             extra={
                 "message_type": delivery.message_type,
                 "sender": delivery.user_id,
+                "message_id": error.header.mid.hex() if error.header else None,
                 "outcome": f"dropped {error.reason}",
                 "code": error.code,
                 "redelivered": delivery.redelivered,

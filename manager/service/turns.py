@@ -7,17 +7,15 @@ no harm is in docs/adr/0038-managers-take-turns-by-a-lease.md.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from manager.protocol.lease import Lease, is_free, released, renewed, taken
 from manager.service.housekeeping import slot_in_use
-from manager.service.loop import Service
 from manager.store.migrations import check_version
 from manager.store.store import LeaseLostError, Store, Unit
-from shared.collector import spare_what_is_loaded
 from shared.errors import StoreError, TransportError
 from shared.transport.base import (
     CredentialsRefusedError,
@@ -37,14 +35,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a manager works with, made anew for each of its turns.
+    """What a manager works with.
 
-    ``cut_off``: closes every connection of a manager at the broker; blocks.
+    ``transport``: makes a new way to the broker. ``work``: manages on a store until
+    told to stop, on a transport that it connects and closes, and calls back when it is
+    ready. ``cut_off``: closes every connection of a manager at the broker; blocks.
     ``follow``: turns this home's copy of the session key to a slot.
     """
 
     transport: Callable[[], Transport]
-    service: Callable[[Store, Transport], Service]
+    work: Callable[
+        [Store, Transport, asyncio.Event, Callable[[], None]], Awaitable[None]
+    ]
     cut_off: Callable[[], None]
     follow: Callable[[int], None]
 
@@ -172,18 +174,13 @@ class Turns:
             await asyncio.to_thread(self._means.cut_off)
         except TransportError as error:
             _log.warning("former manager not cut off", extra={"reason": str(error)})
-        transport = self._means.transport()
+        self._transport = self._means.transport()
         try:
-            await transport.connect()
-            self._transport = transport
-            service = self._means.service(store, transport)
-            await service.start()
-            spare_what_is_loaded()
-            self._tell("manager ready")
-            await service.run(stop)
+            await self._means.work(
+                store, self._transport, stop, lambda: self._tell("manager ready")
+            )
         finally:
             self._transport = None
-            await transport.close()
 
     async def _reconnected(self, stop: asyncio.Event) -> Transport:
         """Return a connection to wait with; there may be none until stop."""

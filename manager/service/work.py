@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from manager.protocol.credentials import Issuer
-from manager.protocol.job_state import JobSettings
+from manager.protocol.job_state import JobSettings, JobState
 from manager.protocol.model import PartyBack, PartyGone, SlotFreed
 from manager.realm.keys import ManagerKeys
 from manager.service.memory import Memory
 from manager.store.people import SERIALS
 from manager.store.records import AuditRecord, Letter
 from manager.store.store import Unit
+from shared.errors import ErrorCode
 from shared.messages import RealmDescriptor
 from shared.names import MessageId
 from shared.protocol.machine import Context
@@ -33,7 +34,9 @@ class Work:
     """What one transaction has done so far.
 
     ``letters``: to be kept and published. ``answering``: sender and mid of the
-    envelope at hand. ``pending``: events for jobs, in order.
+    envelope at hand. ``pending``: events for jobs, in order. ``moved``: each job before
+    (``None`` for a new one) and after a step that changed it. ``errors``: what
+    participants are told.
     """
 
     unit: Unit
@@ -42,6 +45,8 @@ class Work:
     answering: tuple[str, MessageId] | None = None
     pending: deque[PartyGone | PartyBack | SlotFreed] = field(default_factory=deque)
     counts: Counter[str] = field(default_factory=Counter)
+    errors: Counter[ErrorCode] = field(default_factory=Counter)
+    moved: list[tuple[JobState | None, JobState]] = field(default_factory=list)
 
     def note(self, event: str, subject: str, detail: str = "") -> None:
         """Add a line to the audit trail."""

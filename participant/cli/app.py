@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,23 @@ MAX_SECRET_BYTES = 4096
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
 
+@dataclass(frozen=True, slots=True)
+class LogFlags:
+    """What the command line said of the log; ``None`` where nothing."""
+
+    log_level: str | None = None
+    log_format: str | None = None
+
+    def arguments(self) -> list[str]:
+        """Return the same flags for another program of ours."""
+        return [
+            argument
+            for name, value in asdict(self).items()
+            if value is not None
+            for argument in (f"--{name.replace('_', '-')}", value)
+        ]
+
+
 class App:
     """One call of the program, or one prompt: who is meant, and under which settings.
 
@@ -35,7 +52,7 @@ class App:
         place: where identities are.
         identity: the name or number that was said, if one was.
         config: the settings file that was named, if one was.
-        log_level: that was said, if one was.
+        log_flags: what was said of the log.
     """
 
     next_step = f"{PROGRAM} run"
@@ -46,12 +63,12 @@ class App:
         place: Place,
         identity: str | None,
         config: Path | None,
-        log_level: str | None,
+        log_flags: LogFlags = LogFlags(),
     ) -> None:
         self.place = place
         self.identity = identity
         self.config = config
-        self.log_level = log_level
+        self.log_flags = log_flags
         self._path: Path | None = None
 
     @property
@@ -61,7 +78,7 @@ class App:
         Raises:
             ConfigError: several could be, or a setting is not valid.
         """
-        flags = {"home": self.path, "log_level": self.log_level}
+        flags = {"home": self.path, **asdict(self.log_flags)}
         return load_settings(flags, self.config)
 
     def explained(self) -> tuple[Explained, ...]:
@@ -73,7 +90,7 @@ class App:
         settings = self.settings
         is_option = self.place.is_named and self.place.root != named_home(None)
         home = self.place.root if is_option else None
-        flags = {"log_level": self.log_level, "home": home}
+        flags = {**asdict(self.log_flags), "home": home}
         found = explain(settings, flags, self.config or settings.home / SETTINGS_FILE)
         if self.identity is None:
             return found
@@ -129,10 +146,13 @@ class App:
 
 
 def app_of(
-    home: Path | None, identity: str | None, config: Path | None, log_level: str | None
+    home: Path | None,
+    identity: str | None,
+    config: Path | None,
+    log_flags: LogFlags = LogFlags(),
 ) -> App:
     """Return a call of the program, by its options."""
-    return App(place_of(home), identity, config, log_level)
+    return App(place_of(home), identity, config, log_flags)
 
 
 def password_options(command: _Decorated) -> _Decorated:

@@ -93,7 +93,7 @@ def _offer(names: Callable[[App], Iterable[str]]) -> Offer:
 def _called(context: click.Context) -> App:
     """Return the call that is being typed; a shell's Tab key runs no command."""
     given = context.find_root().params
-    return app_of(given.get("home"), given.get("identity"), given.get("config"), None)
+    return app_of(given.get("home"), given.get("identity"), given.get("config"))
 
 
 def _jobs(home: Home) -> list[Answer]:

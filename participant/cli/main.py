@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from participant.cli.app import PROGRAM, app_of
+from participant.cli.app import PROGRAM, LogFlags, app_of
 from shared import log
 from shared.cli import (
     MEANINGS,
@@ -13,6 +13,7 @@ from shared.cli import (
     closing,
     config_option,
     home_option,
+    log_format_option,
     log_level_option,
     run,
     version_option,
@@ -67,6 +68,7 @@ def _identities(
 )
 @config_option
 @log_level_option
+@log_format_option
 @version_option
 @click.pass_context
 def participant(
@@ -75,6 +77,7 @@ def participant(
     identity: str | None,
     config: Path | None,
     log_level: str | None,
+    log_format: str | None,
 ) -> None:
     """Take part in secure computations: give data, compute, or ask.
 
@@ -83,8 +86,8 @@ def participant(
     of it. The default home takes several identities; the name of the only one can
     be left out.
     """
-    log.configure(log_level or COMMAND_LOG_LEVEL)
-    context.obj = app_of(home, identity, config, log_level)
+    log.configure(log_level or COMMAND_LOG_LEVEL, form=log_format or "auto")
+    context.obj = app_of(home, identity, config, LogFlags(log_level, log_format))
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def run_participant(
     if not home.is_registered:
         _offer_registration(home)
     settings = app.settings.model_copy(update=_Flags(listen, advertise, slots).given())
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, form=settings.log_format)
     password = password_for(home, password_file, password_fd)
     uvloop.run(serve_until_signal(home, settings, password))
 

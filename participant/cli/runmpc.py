@@ -266,8 +266,7 @@ async def _followed(
 
 def _detach(app: App, home: Home, request: Request, *, as_json: bool) -> int:
     async def submit() -> Answer:
-        arguments = ["--log-level", app.log_level] if app.log_level else []
-        await start_in_background(home, arguments)
+        await start_in_background(home, app.log_flags.arguments())
         return await ask_once(home, request)
 
     answer = asyncio.run(submit())

@@ -34,7 +34,7 @@ class Session(App):
     next_step = "connect"
 
     def __init__(self, app: App) -> None:
-        super().__init__(app.place, None, app.config, app.log_level)
+        super().__init__(app.place, None, app.config, app.log_flags)
         self.is_over = False
         self._started: list[Background] = []
 
@@ -49,7 +49,7 @@ class Session(App):
         Raises:
             FrameworkError: it cannot log on; what was started here has ended.
         """
-        arguments = ["--log-level", self.log_level] if self.log_level else []
+        arguments = self.log_flags.arguments()
         if self.config is not None:
             arguments += ["--config", str(self.config)]
         status, started = await connected(home, arguments, password)

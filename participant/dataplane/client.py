@@ -50,11 +50,12 @@ class DataProcess:
         self._is_closing = False
 
     @classmethod
-    async def start(cls, log_level: str = "info") -> Self:
+    async def start(cls, log_level: str = "info", log_format: str = "auto") -> Self:
         """Start a data process; send ``Configure`` first.
 
         Args:
             log_level: of the data process, which logs on this process's stderr.
+            log_format: of its lines.
         """
         own, its = socket.socketpair()
         root = str(Path(participant.__file__).parents[1])
@@ -68,6 +69,7 @@ class DataProcess:
                 "participant.dataplane.process",
                 str(its.fileno()),
                 log_level,
+                log_format,
                 pass_fds=(its.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The data process: ``python -m participant.dataplane.process FD [LEVEL]``.
+"""The data process: ``python -m participant.dataplane.process FD [LEVEL [FORMAT]]``.
 
 FD is one end of a socketpair whose other end the control process holds. When that
 is closed, for whatever reason, this process ends.
@@ -33,6 +33,9 @@ from shared.collector import spare_what_is_loaded
 from shared.errors import DecodeError, FrameworkError
 
 USAGE_EXIT: Final = 2
+_NAME: Final = "participant.dataplane.process"
+_FLAGS: Final = ("FD", "[LEVEL]", "[FORMAT]")
+_DEFAULTS: Final = ("info", "auto")
 _ORDERS: Final = (
     Configure,
     NewTlsKey,
@@ -67,8 +70,8 @@ async def serve(connection: socket.socket) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the data process and return its exit code."""
-    if not 1 <= len(arguments) <= 2 or not arguments[0].isdecimal():  # noqa: PLR2004 - FD and LEVEL
-        sys.stderr.write("usage: python -m participant.dataplane.process FD [LEVEL]\n")
+    if not 1 <= len(arguments) <= len(_FLAGS) or not arguments[0].isdecimal():
+        sys.stderr.write(f"usage: python -m {_NAME} {' '.join(_FLAGS)}\n")
         return USAGE_EXIT
     # Keys and shares are in memory: no core dumps. The control process decides what
     # a signal to the whole group means, and ends this one.
@@ -76,7 +79,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.umask(0o077)
-    log.configure(arguments[1] if len(arguments) > 1 else "info")
+    level, form = (*arguments[1:], *_DEFAULTS[len(arguments) - 1 :])
+    log.configure(level, form=form)
     spare_what_is_loaded()
     connection = socket.socket(fileno=int(arguments[0]))
     try:

@@ -25,6 +25,7 @@ from participant.protocol.model import (
 from participant.protocol.trust import check_descriptor
 from participant.service import presence
 from participant.service.data_keeper import DataKeeper, configuration
+from participant.service.figures import Figures
 from participant.service.inbox import Inbox
 from participant.service.jobs import Jobs
 from participant.service.logon import Logon
@@ -92,7 +93,9 @@ class ControlProcess:
         self._clock = clock
         self._offer = Offer(home)
         self.transport = connect(identity.broker)
-        self.mail = Mail(self.identity, self.context)
+        self.figures = Figures()
+        self.transport.watch(self.figures.mail.broker_changed)
+        self.mail = Mail(self.identity, self.context, self.figures.mail)
         self._outbox = Outbox(self.transport, self.mail)
         self._data = DataKeeper(
             configuration(
@@ -104,7 +107,7 @@ class ControlProcess:
         self.logon = Logon(
             self.transport, self.mail, self._data, self, settings.reply_timeout
         )
-        self.jobs = Jobs(home, home.journal(identity), self)
+        self.jobs = Jobs(home, home.journal(identity), self, self.figures)
         self._inbox = Inbox(self.transport, self.mail, self.logon, self.jobs, self)
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -290,10 +293,13 @@ class ControlProcess:
         try:
             await self.jobs.data_said(event)
         except FrameworkError as error:
-            _log.error("data event not handled", extra={"reason": str(error)})
+            job: JobId | None = getattr(event, "job", None)
+            about = {"job_id": job.hex() if job else None, "reason": str(error)}
+            _log.error("data event not handled", extra=about)
 
     async def data_lost(self) -> None:
         """Fail what was in the data process, and get a new TLS key."""
+        self.figures.data_process_lost()
         await self.jobs.handle_all(DataProcessLost())
         self.logon.again()
 

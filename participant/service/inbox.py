@@ -117,6 +117,7 @@ class Inbox:
             "refused by the manager",
             extra={"code": notice.code.value, "message_type": answered.type},
         )
+        self._mail.figures.told(notice.code)
         self._logon.refused(notice, answered)
         if answered.job is not None and answered.type in _REQUESTS:
             await self._jobs.handle(answered.job, RequestRefused(notice.code))

@@ -33,6 +33,7 @@ from participant.protocol.model import (
     Stage,
     Stop,
 )
+from participant.service.figures import Figures
 from participant.service.orders import event_of, start_order
 from participant.service.question import consumer_learns
 from shared.errors import FrameworkError, RefusalCode
@@ -93,12 +94,16 @@ class Jobs:
         home: where results lie.
         journal: what survives.
         world: the process around.
+        figures: where jobs are counted.
     """
 
-    def __init__(self, home: Home, journal: Journal, world: World) -> None:
+    def __init__(
+        self, home: Home, journal: Journal, world: World, figures: Figures
+    ) -> None:
         self._home = home
         self._journal = journal
         self._world = world
+        self._figures = figures
         self._states: OrderedDict[JobId, PartyJob] = OrderedDict()
         self._lock = asyncio.Lock()
         self._timers: dict[tuple[JobId, str], asyncio.TimerHandle] = {}
@@ -164,6 +169,7 @@ class Jobs:
                 self._answer(transition.effects)
             if after is not None and after != before:
                 self._story(before, after)
+                self._figures.moved(before, after, event)
                 for watcher in list(self._watchers):
                     watcher(after)
             if self.slots_taken != slots:

@@ -15,9 +15,11 @@ from participant.protocol.identity import BrokerLogin
 from participant.service.control import Control
 from participant.service.control_process import ControlProcess
 from participant.service.local import LocalServer, NotRunningError, ask_once
+from participant.service.standing import Standing
 from shared.clock import SystemClock
 from shared.collector import spare_what_is_loaded
 from shared.errors import TransportError
+from shared.metrics import MetricsPage
 from shared.protocol.machine import Context
 from shared.transport.amqp import AmqpTransport
 from shared.transport.authority import context_for
@@ -77,19 +79,34 @@ async def serve(
             identity,
             settings,
             connect,
-            lambda: DataProcess.start(settings.log_level),
+            lambda: DataProcess.start(settings.log_level, settings.log_format),
             SystemClock(),
         )
         await process.recover()
         server = LocalServer(home, Control(process).handle)
+        page = _metrics_page(process, settings)
         await server.start()
         if started is not None:
             started.set()
         spare_what_is_loaded()
         try:
+            if page is not None:
+                await page.start()
             await process.run(patience)
         finally:
             await server.close()
+            if page is not None:
+                await page.close()
+
+
+def _metrics_page(
+    process: ControlProcess, settings: ParticipantSettings
+) -> MetricsPage | None:
+    if settings.metrics_port is None:
+        return None
+    registry = process.figures.registry
+    registry.register(Standing(process.jobs, process.mail, settings.slots))
+    return MetricsPage(registry, settings.metrics_port)
 
 
 async def serve_until_signal(

@@ -9,6 +9,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from prometheus_client import CollectorRegistry
+
 from participant.protocol.as_exchange import Sessions
 from participant.protocol.identity import Identity
 from participant.protocol.trust import check_descriptor
@@ -23,6 +25,7 @@ from shared.envelope import (
     SessionSeal,
 )
 from shared.errors import DecodeError, ProtocolError
+from shared.figures import MailFigures
 from shared.messages import Rule, SignedRealm, Structure, read, type_of
 from shared.messages.realm import RealmDescriptor
 from shared.names import MANAGER, Fingerprint, JobId, MessageId, SessionId
@@ -64,10 +67,14 @@ class Mail:
     Args:
         identity: returns the identity as it is now.
         context: returns the time and entropy.
+        figures: where envelopes are counted; nowhere unless given.
     """
 
     def __init__(
-        self, identity: Callable[[], Identity], context: Callable[[], Context]
+        self,
+        identity: Callable[[], Identity],
+        context: Callable[[], Context],
+        figures: MailFigures | None = None,
     ) -> None:
         self._identity = identity
         self._context = context
@@ -76,6 +83,7 @@ class Mail:
         self._sent: OrderedDict[MessageId, Outstanding] = OrderedDict()
         self.sessions = Sessions()
         self.counters: Counter[str] = Counter()
+        self.figures = figures or MailFigures(CollectorRegistry())
 
     def answered(self, mid: MessageId | None) -> Outstanding | None:
         """Return which envelope of ours a message answers, once."""
@@ -149,6 +157,7 @@ class Mail:
             return self._open(delivery)
         except DroppedError as error:
             self.counters[error.reason] += 1
+            self.figures.refused(error.reason)
             level = logging.INFO
             if error.reason in {DropReason.EQUIVOCATION, DropReason.SIGNATURE}:
                 level = logging.WARNING
@@ -158,6 +167,7 @@ class Mail:
                 extra={
                     "code": error.reason.value,
                     "message_type": error.header.t if error.header else None,
+                    "message_id": error.header.mid.hex() if error.header else None,
                     "redelivered": delivery.redelivered,
                 },
             )
@@ -179,6 +189,17 @@ class Mail:
             raise DroppedError(DropReason.FORBIDDEN, header)
         if proven.rule.duty is not None and proven.rule.duty not in identity.duties:
             raise DroppedError(DropReason.FORBIDDEN, header)
+        self.figures.opened(header.t)
+        _log.info(
+            "delivery",
+            extra={
+                "message_type": header.t,
+                "sender": header.s,
+                "message_id": header.mid.hex(),
+                "job_id": header.job.hex() if header.job else None,
+                "redelivered": delivery.redelivered,
+            },
+        )
         return Received(MANAGER, message, header.mid, proven.payload, header.sid)
 
     def _judge(self, header: Header, sid: SessionId, digest: bytes) -> None:

@@ -17,6 +17,7 @@ from shared.transport.base import (
     CredentialsRefusedError,
     Delivery,
     LinkLostError,
+    NotConfirmedError,
     Outgoing,
     Publication,
     RefusedByBrokerError,
@@ -103,7 +104,13 @@ class ReconnectingTransport:
             NotConfirmedError: in time not every message was confirmed.
             TransportError: the transport gave up or is closed.
         """
-        return await self._publisher.publish(batch)
+        try:
+            publications = await self._publisher.publish(batch)
+        except NotConfirmedError as error:
+            _tell_published(batch, error.publications)
+            raise
+        _tell_published(batch, publications)
+        return publications
 
     async def consume(self, queue: str) -> None:
         """Start to take deliveries from a queue, also after reconnects.
@@ -295,3 +302,21 @@ class ReconnectingTransport:
     def _tell(self, state: ConnectionState) -> None:
         for callback in self._watchers:
             callback(state)
+
+
+def _tell_published(
+    batch: Sequence[Outgoing], publications: Sequence[Publication | None]
+) -> None:
+    """Log each message that the broker has: the other half of its delivery's line."""
+    for outgoing, publication in zip(batch, publications, strict=True):
+        if publication is not None:
+            _log.info(
+                "published",
+                extra={
+                    "message_type": outgoing.type,
+                    "message_id": outgoing.message_id,
+                    "job_id": outgoing.correlation_id,
+                    "routing_key": outgoing.routing_key,
+                    "outcome": publication.value,
+                },
+            )

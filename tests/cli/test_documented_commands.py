@@ -77,6 +77,22 @@ def unknown(words: list[str]) -> str | None:
     return None
 
 
+def called(words: list[str]) -> str:
+    """Return the command that a line calls, without the options in between."""
+    command, path = PROGRAMS[words[0]], words[0]
+    rest = iter(words[1:])
+    for word in rest:
+        if not isinstance(command, click.Group):
+            break
+        option = options_of(command).get(word)
+        if option is not None and not option.is_flag:
+            next(rest, None)
+        found = command.get_command(click.Context(command), word)
+        if found is not None:
+            command, path = found, f"{path} {word}"
+    return path
+
+
 def examples() -> list[tuple[str, str]]:
     """Return every example in a help text, with the command that shows it."""
     programs = {name: PROGRAMS[name] for name in ("mpc-manager", "mpc-participant")}
@@ -96,7 +112,7 @@ def test_a_documented_command_is_understood(page: str, line: str) -> None:
 
 def test_every_command_shows_how_it_is_called() -> None:
     """Its help ends with an example of itself; groups leave that to their own."""
-    calls = dict.fromkeys(path for path, line in examples() if line.startswith(path))
+    calls = {path for path, line in examples() if path == called(shlex.split(line))}
     programs = {name: PROGRAMS[name] for name in ("mpc-manager", "mpc-participant")}
     silent = [
         path

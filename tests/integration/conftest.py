@@ -46,6 +46,7 @@ def broker(node: PrivateNode) -> BrokerAccess:
         status.administration_url,
         node.credentials(),
         REALM,
+        node.credentials_path.parent,
         status.authority_path.read_text(),
     )
 

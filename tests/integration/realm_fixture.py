@@ -24,6 +24,7 @@ from manager.protocol.job_state import JobState
 from manager.store.store import Store
 from shared import token as tokens
 from shared.names import JobId
+from tests.integration.pages import free_port, page
 from tests.integration.recording import Relay
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "insurers"
@@ -99,6 +100,7 @@ def until(
         time.sleep(0.02)
 
 
+@dataclass
 class LiveRealm(Cluster):
     """The realm, with the hands to break it and the eyes to see what follows.
 
@@ -106,6 +108,7 @@ class LiveRealm(Cluster):
     """
 
     relay: Relay | None = None
+    metrics_ports: dict[str, int] = field(default_factory=dict)
     _store: Store | None = None
     _commands: tuple[subprocess.Popen[str], ...] = ()
 
@@ -127,10 +130,17 @@ class LiveRealm(Cluster):
         url = self.relay.url(made[0].broker_url)
         return "".join(f"{replace(token, broker_url=url).text()}\n" for token in made)
 
+    def manage(self, *arguments: str) -> Done:
+        """Run one ``mpc-manager`` command, whatever its end."""
+        return self._begin("manager", "manager", arguments).wait()
+
     def start(self, name: str, *arguments: str) -> Command:
         """Begin one ``mpc-participant`` command of a party."""
+        return self._begin("participant", name, arguments)
+
+    def _begin(self, program: str, name: str, arguments: Sequence[str]) -> Command:
         process = subprocess.Popen(
-            [*_command("participant", self.home(name)), *arguments],
+            [*_command(program, self.home(name)), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -174,6 +184,20 @@ class LiveRealm(Cluster):
                 if process.poll() is None:
                     process.kill()
         super().stop()
+
+    # ---- figures ----
+
+    def _spawn(self, program: str, name: str) -> None:
+        """Start a program that shows its figures, on a port that it keeps."""
+        if name not in self.metrics_ports:
+            self.metrics_ports[name] = free_port()
+            with (self.home(name) / f"{program}.toml").open("a") as settings:
+                settings.write(f"metrics_port = {self.metrics_ports[name]}\n")
+        super()._spawn(program, name)
+
+    def page(self, name: str) -> str:
+        """Return the page of figures of the manager or a party."""
+        return page(self.metrics_ports[name])
 
     # ---- processes ----
 

@@ -57,6 +57,7 @@ def test_its_secrets_are_its_owners(node: PrivateNode) -> None:
         name: stat.S_IMODE((folder / name).stat().st_mode)
         for name in (
             "credentials.json",
+            "monitor.json",
             "definitions.json",
             "node.key",
             "home/.erlang.cookie",
@@ -65,6 +66,7 @@ def test_its_secrets_are_its_owners(node: PrivateNode) -> None:
 
     assert modes == {
         "credentials.json": 0o600,
+        "monitor.json": 0o600,
         "definitions.json": 0o600,
         "node.key": 0o600,
         "home/.erlang.cookie": 0o400,
@@ -189,6 +191,7 @@ def test_a_kept_port_that_is_taken_is_chosen_anew() -> None:
             taken.getsockname()[1],
             free.management,
             free.administration,
+            free.prometheus,
             free.distribution,
             free.epmd,
         )
@@ -270,6 +273,10 @@ def test_the_commands_start_show_and_stop_a_node(tmp_path: Path) -> None:
         shown = runner.invoke(broker_group, ["status", "--json"], obj=settings)
         people = runner.invoke(broker_group, ["status"], obj=settings)
         applied = runner.invoke(broker_group, ["apply"], obj=settings)
+        watched = runner.invoke(broker_group, ["monitor"], obj=settings)
+        secret = runner.invoke(
+            broker_group, ["monitor", "--show-password", "--json"], obj=settings
+        )
     finally:
         stopped = runner.invoke(broker_group, ["stop"], obj=settings)
     after = runner.invoke(broker_group, ["status"], obj=settings, standalone_mode=False)
@@ -280,5 +287,9 @@ def test_the_commands_start_show_and_stop_a_node(tmp_path: Path) -> None:
     assert json.loads(started.stdout)["running"] is True
     assert "amqps://127.0.0.1:" in people.stdout
     assert applied.exit_code == 0
+    assert json.loads(started.stdout)["management_url"] in watched.stdout
+    kept = json.loads((tmp_path / "broker" / "monitor.json").read_text())
+    assert json.loads(secret.stdout)["password"] == kept["password"]
+    assert kept["password"] not in watched.stdout + started.stdout + people.stdout
     assert stopped.exit_code == 0
     assert after.return_value == 4

@@ -53,11 +53,13 @@ _PEM = re.compile(r"-----[A-Z ]+-----|\s")
 class Secrets:
     """Needles by what they are; only names are ever shown.
 
-    ``processes``: arguments and environments of all that ran meanwhile.
+    ``processes``: arguments and environments of all that ran meanwhile. ``pages``:
+    everybody's figures for Prometheus.
     """
 
     needles: dict[str, bytes] = field(default_factory=dict, repr=False)
     processes: bytes = field(default=b"", repr=False)
+    pages: bytes = field(default=b"", repr=False)
 
     def add(self, name: str, secret: bytes) -> None:
         """Look for a secret as it is, in hex and in base64."""
@@ -263,6 +265,7 @@ def secrets(
         late_comer(live, folder, found)
         canaries(live, folder)
         run_jobs(live, found)
+        found.pages = "".join(live.page(name) for name in live.metrics_ports).encode()
         mark()
     for name, cell in CELLS.items():
         found.add_number(f"the cell of {name}", cell)
@@ -323,6 +326,15 @@ def test_54_no_log_holds_a_secret(secrets: Secrets, live: LiveRealm) -> None:
     assert {path.name: secrets.found_in(data) for path, data in logs.items()} == {
         path.name: [] for path in logs
     }
+
+
+def test_no_page_of_figures_holds_a_secret_or_a_name(
+    secrets: Secrets, live: LiveRealm
+) -> None:
+    """Whoever has an account on the machine may read it."""
+    assert secrets.pages.count(b"mpc_broker_connected 1.0") == len(live.metrics_ports)
+    assert secrets.found_in(secrets.pages) == []
+    assert not [p for p in live.principals.values() if p.encode() in secrets.pages]
 
 
 def test_no_process_shows_a_secret(secrets: Secrets) -> None:

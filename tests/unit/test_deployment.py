@@ -55,13 +55,14 @@ def named(text: str) -> set[str]:
 
 
 def test_everything_that_listens_is_in_the_table() -> None:
-    """The node's ports by their names in the code, and an MPC server's."""
+    """The node's ports by their names in the code, an MPC server's, and figures."""
     ports = set().union(*(named(row[0]) for row in rows()))
     servers = [row for row in rows() if row[0].startswith("MPC server")]
+    figures = [row for row in rows() if "metrics_port" in named(row[4])]
 
     assert ports == {field.name for field in fields(NodePorts)}
-    assert len(servers) == 1
-    assert len(rows()) == len(ports) + 1
+    assert len(servers) == len(figures) == 1
+    assert len(rows()) == len(ports) + 2
 
 
 def test_the_table_s_defaults_are_the_code_s() -> None:

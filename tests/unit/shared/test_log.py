@@ -111,3 +111,21 @@ def test_an_unknown_level_is_refused() -> None:
     """The hint lists those that there are."""
     with pytest.raises(ConfigError):
         configure("loud")
+
+
+def test_the_form_can_be_said() -> None:
+    """JSON on a terminal for a pipe that follows, lines for people in a file."""
+    terminal, file = Terminal(), io.StringIO()
+    configure("info", terminal, "json")
+    logging.getLogger("x").info("story", extra={"job_id": "a1"})
+    configure("info", file, "console")
+    logging.getLogger("x").info("story", extra={"job_id": "a1"})
+
+    assert json.loads(terminal.getvalue())["job_id"] == "a1"
+    assert file.getvalue()[9:] == "info    story job_id=a1\n"
+
+
+def test_an_unknown_form_is_refused() -> None:
+    """Likewise."""
+    with pytest.raises(ConfigError):
+        configure("info", form="xml")

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from manager.broker.credentials import load_credentials, load_or_create_credentials
+from manager.broker.credentials import (
+    MONITOR_FILE,
+    load_credentials,
+    load_monitor,
+    load_or_create_credentials,
+    load_or_create_monitor,
+)
 from manager.broker.files import broker_config, find_programs, write_private
 from manager.broker.node import PrivateNode
 from shared.errors import ConfigError
@@ -112,3 +118,22 @@ def test_a_damaged_folder_is_refused(content: str, tmp_path: Path) -> None:
     write_private(tmp_path / "node.json", content)
     with pytest.raises(ConfigError):
         PrivateNode(tmp_path, Realm("test")).status()
+
+
+def test_who_may_watch_has_a_password_that_is_kept(tmp_path: Path) -> None:
+    """In a file of its own, since people get it: it opens nothing else."""
+    folder = tmp_path / "broker"
+    first = load_or_create_monitor(folder)
+
+    assert load_or_create_monitor(folder) == load_monitor(folder) == first
+    assert stat.S_IMODE((folder / MONITOR_FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert first.password not in repr(first)
+
+
+def test_a_missing_password_of_who_may_watch_has_a_remedy(tmp_path: Path) -> None:
+    """The hint is the command that makes it."""
+    with pytest.raises(ConfigError, match=MONITOR_FILE) as caught:
+        load_monitor(tmp_path)
+
+    assert "broker apply" in str(caught.value.hint)

@@ -14,7 +14,7 @@ from shared.names import Realm
 
 REALM = Realm("test")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PORTS = NodePorts(5671, 2, 3, 4, 5)
+PORTS = NodePorts(5671, 2, 3, 4, 5, 6)
 LOCAL = {"localhost", "127.0.0.1"}
 
 

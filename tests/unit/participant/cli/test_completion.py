@@ -28,7 +28,7 @@ def session(tmp_path: Path) -> Session:
     side = case.side(case.consumer)
     side.feed(case.asked)
     home.journal(identity).write(side.job)
-    return Session(App(Place(home.path, is_named=False), None, None, None))
+    return Session(App(Place(home.path, is_named=False), None, None))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_nothing_is_offered_while_a_key_file_is_sealed(tmp_path: Path) -> None:
     identity = World().join("Consumer001", Role.CLIENT, Io.OUTPUT).identity
     home.key_file(b"secret").save(identity)
     home.datasets_path.write_text("not TOML")
-    session = Session(App(Place(home.path, is_named=True), None, None, None))
+    session = Session(App(Place(home.path, is_named=True), None, None))
 
     assert candidates(prompt_commands, session, "result ", "J") == []
     assert candidates(prompt_commands, session, "dataset remove ", "v") == []

@@ -21,11 +21,11 @@ def test_a_home_may_come_from_an_option_a_variable_or_a_choice(
 
     named = Place(tmp_path, is_named=True)
 
-    assert source(App(named, None, None, None)) == (Source.OPTION, "--home")
+    assert source(App(named, None, None)) == (Source.OPTION, "--home")
     monkeypatch.setenv("MPC_HOME", str(tmp_path))
-    assert source(App(named, None, None, None)) == (Source.ENVIRONMENT, "MPC_HOME")
+    assert source(App(named, None, None)) == (Source.ENVIRONMENT, "MPC_HOME")
     monkeypatch.delenv("MPC_HOME")
     (tmp_path / "identity.key").touch()
     place = Place(tmp_path, is_named=False)
-    assert source(App(place, "1", None, None)) == (Source.OPTION, "--identity")
-    assert source(App(place, None, None, None)) == (Source.DEFAULT, None)
+    assert source(App(place, "1", None)) == (Source.OPTION, "--identity")
+    assert source(App(place, None, None)) == (Source.DEFAULT, None)
