@@ -45,6 +45,7 @@ def backup(settings: ManagerSettings, file: Path) -> None:
 
 @click.command(
     epilog=closing(
+        "mpc-manager restore realm.backup",
         "mpc-manager --home new restore realm.backup",
         codes={0: "the realm is back", 3: "the home is in use, or FILE no backup"},
     )

@@ -76,6 +76,8 @@ LOOPBACK = ("0100007F", f"{1 << 24:032X}")
 """127.0.0.1 and ::1, as the kernel writes them."""
 _KEPT = ("LANG", "MPC_RABBITMQ_ROOT")
 """What of this process's environment the hosts' commands see."""
+SHUT = GATE.replace(f"tcp dport {DATA} accept", "reject with tcp reset")
+"""The router's, that lets nobody in to the server behind it."""
 _HEADING = re.compile(r"^### On `([a-z.]+)`(.*)$")
 _SETTINGS = re.compile(r"`~/([^`]+\.toml)`")
 _TOKEN = re.compile(r"--token-file (\S+)")
@@ -319,7 +321,7 @@ def test_a_closed_port_is_named(deployment: Deployment) -> None:
     )
     shutil.copy(deployment.home("hub.example") / "late.token", deployment.home("north"))
     net = deployment.networks
-    net.rules("gate.example", GATE.replace("ct status dnat tcp dport", "tcp sport"))
+    net.rules("gate.example", SHUT)
     net.rules("north", firewall([], [DATA]))
     try:
         with ThreadPoolExecutor(2) as pool:
