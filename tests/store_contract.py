@@ -356,6 +356,23 @@ class StoreContract:
         assert done == []
         assert number == 2
 
+    def test_whoever_held_the_lease_is_out_after_an_upgrade(
+        self, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A manager of the earlier release must not write into the later form."""
+        old = stores.create()
+        hold(old, "a")
+        monkeypatch.setattr("manager.store.schema.SCHEMA_VERSION", 3)
+        step = {2: ("CREATE TABLE later (x INTEGER)", "DROP TABLE later")}
+        monkeypatch.setattr("manager.store.migrations.STEPS", step)
+        new = stores.open(upgrade=True)
+        with new.reading() as looking:
+            version, lease = looking.journal.version(), looking.leases.get()
+
+        assert (version, lease) == (3, Lease(2))
+        with pytest.raises(LeaseLostError), old.fenced(1).transaction():
+            pass
+
     def test_the_clock_is_the_databases_and_goes_on(self, stores: Stores) -> None:
         """Also within a transaction, however long that waited."""
         store = stores.create()

@@ -175,6 +175,10 @@ def live(started: SharedRealm) -> Iterator[SharedRealm]:
     before = started.sessions()
     yield started
     assert started.sessions() == before
+    for name in (FIRST, SECOND):
+        levels = {line.get("level") for line in started.lines(name)}
+        assert levels <= {"info", "warning"}
+        assert "Traceback" not in started.log(name)
 
 
 def ended(asked: Command) -> Json:
