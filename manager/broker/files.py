@@ -102,6 +102,20 @@ def broker_config(name: str) -> str:
     )
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter, unless it is there.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make {path}: {error.strerror}", "name another folder"
+        ) from error
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, all of it or nothing.
 

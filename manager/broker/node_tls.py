@@ -136,7 +136,7 @@ class NodeTls:
             outside: IP address where AMQP is taken too, besides the loopback address;
                 nothing else is.
         """
-        settings = {
+        return {
             "listeners.tcp": "none",
             **_amqp_listeners(ports.amqp, outside),
             "management.tcp.ip": LOOPBACK,
@@ -145,7 +145,12 @@ class NodeTls:
             "management.ssl.port": str(ports.administration),
             "prometheus.tcp.ip": LOOPBACK,
             "prometheus.tcp.port": str(ports.prometheus),
+            **self.options(),
         }
+
+    def options(self) -> Mapping[str, str]:
+        """Return RabbitMQ's settings for TLS, wherever it listens."""
+        settings: dict[str, str] = {}
         for prefix in ("ssl_options", "management.ssl"):
             settings |= {
                 f"{prefix}.cacertfile": str(self.authority_path),

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import click
 from rich.table import Table
@@ -14,6 +15,7 @@ from manager.broker.credentials import (
     monitor_user,
 )
 from manager.broker.health import LONGEST_STANDSTILL, Limits, judge
+from manager.broker.prepared import PreparedBroker
 from manager.cli.broker_output import (
     Broker,
     BrokerCheck,
@@ -109,6 +111,36 @@ def apply(settings: ManagerSettings) -> None:
     with access.admin() as admin:
         admin.apply([access.credentials.manager_user(), watching])
     _tell(f"vhost {access.vhost} is ready")
+
+
+@broker.command(
+    epilog=closing("mpc-manager broker prepare broker --host broker.example.org")
+)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="A name or IP address under which others reach the broker.",
+)
+@click.pass_obj
+def prepare(settings: ManagerSettings, folder: Path, hosts: tuple[str, ...]) -> None:
+    """Write what a RabbitMQ needs that somebody else starts, such as in a container.
+
+    FOLDER/node has RabbitMQ's settings for TLS on ports 5671 and 15671, its key and
+    certificate, and the realm's definitions. FOLDER/access has what a manager needs:
+    the certificate of the broker's authority, and both passwords. May be repeated:
+    the authority and the passwords stay.
+    """
+    place = folder.absolute()
+    prepared = PreparedBroker(place / "node", place / "access")
+    prepared.write(settings.vhost, hosts)
+    _tell(
+        f"start RabbitMQ with RABBITMQ_CONFIG_FILE={prepared.settings_path} and"
+        f" RABBITMQ_ENABLED_PLUGINS_FILE={prepared.plugins_path}"
+    )
 
 
 @broker.command(epilog=closing("mpc-manager broker monitor --show-password"))
