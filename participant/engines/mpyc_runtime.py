@@ -175,7 +175,7 @@ class Arithmetic(mpyc.runtime.Runtime):  # type: ignore[misc] # MPyC has no type
         return self.elements(await self.output(numbers))
 
     @asyncoro.mpc_coro  # type: ignore[untyped-decorator] # MPyC has no types
-    async def np_is_zero_public(self, a: object) -> asyncio.Future[object]:
+    async def np_is_zero_public(self, a: object) -> asyncio.Future:  # type: ignore[type-arg] # MPyC makes one: it must be a class
         """Say of each element whether it is 0; comparisons need this.
 
         MPyC opens the product of shares of the element and of a random one as it
