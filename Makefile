@@ -15,12 +15,13 @@ PROGRAMS := mpc-manager=manager.cli.main:manager mpc-participant=participant.cli
 # What must be covered to the last branch; `include` in pyproject.toml names it.
 COVERAGE := --cov --cov-report=term --cov-fail-under=100
 
-.PHONY: help setup rabbitmq postgresql demo test bench screenshots clean
+.PHONY: help setup rabbitmq postgresql demo test compose-test bench screenshots clean
 
 help:
 	@echo 'make setup   virtual environment in .venv, and RabbitMQ'
 	@echo 'make demo    a whole realm on this machine answers four questions'
 	@echo 'make test    every check and test, with a real broker'
+	@echo 'make compose-test   the container deployment, in a container engine (root only)'
 	@echo 'make bench   measure everything, each figure beside its floor'
 	@echo 'make screenshots  pictures of the monitors, with Chromium'
 	@echo 'make clean   remove everything that was made here'
@@ -76,6 +77,10 @@ test: setup postgresql
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(COVERAGE)
 
+compose-test: setup
+	tests/compose/prepare_engine
+	$(BIN)/python -m pytest tests/compose
+
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -84,6 +89,6 @@ screenshots: setup
 	$(BIN)/python -m tests.screenshots
 
 clean:
-	rm -rf .venv .rabbitmq .rabbitmq.new build *.egg-info .coverage .coverage.* htmlcov \
+	rm -rf .venv .rabbitmq .rabbitmq.new .engine build *.egg-info .coverage .coverage.* htmlcov \
 	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,6 +25,7 @@ PAGES = (
     "docs/howto.md",
     "docs/tutorial.md",
     "README.md",
+    "docs/compose.md",
     "docs/operations.md",
     "docs/deploy.md",
     "docs/settings.md",
