@@ -1,5 +1,5 @@
 # One image for the manager, every participant and the steps before their first start.
-# The broker is RabbitMQ's own image; compose.yaml puts them together.
+# The broker is RabbitMQ's own image; docker-compose.yml puts them together.
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build

@@ -48,7 +48,7 @@ class Host:
         self.address = address
         self._engine = engine
         folder.mkdir()
-        for name in ("compose.yaml", ".env"):
+        for name in ("docker-compose.yml", ".env"):
             shutil.copy(ROOT / name, folder / name)
         for path in ("docs/examples/compose", "examples/insurers"):
             shutil.copytree(ROOT / path, folder / path)

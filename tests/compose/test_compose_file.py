@@ -1,4 +1,4 @@
-"""What compose.yaml promises: closed containers, and secrets only where they belong."""
+"""What docker-compose.yml promises: closed containers, and secrets only where they belong."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ from shared.config import ENVIRONMENT_PREFIX, Settings
 from tests.cli.test_documented_commands import unknown
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "compose.yaml").read_text()
+TEXT = (ROOT / "docker-compose.yml").read_text()
 FILE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 PAGE = (ROOT / "docs" / "compose.md").read_text()
