@@ -195,6 +195,15 @@ class LiveRealm(Cluster):
                 settings.write(f"metrics_port = {self.metrics_ports[name]}\n")
         super()._spawn(program, name)
 
+    @property
+    def running_pages(self) -> dict[str, int]:
+        """Ports of the pages of figures of everybody who runs."""
+        return {
+            name: port
+            for name, port in self.metrics_ports.items()
+            if name in self._running and self._running[name].poll() is None
+        }
+
     def page(self, name: str) -> str:
         """Return the page of figures of the manager or a party."""
         return page(self.metrics_ports[name])

@@ -182,7 +182,7 @@ def prometheus(live: LiveRealm, folder: Path) -> Iterator[str]:
     broker = live.broker["ports"]["prometheus"]
     parties = ", ".join(
         f'"127.0.0.1:{port}"'
-        for name, port in live.metrics_ports.items()
+        for name, port in live.running_pages.items()
         if name != "manager"
     )
     config = (
@@ -253,7 +253,7 @@ def test_prometheus_takes_rules_and_pages(live: LiveRealm, tmp_path: Path) -> No
         judged = until(rules, "every rule is judged")
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert len(scraped) == len(live.metrics_ports) + 2
+    assert len(scraped) == len(live.running_pages) + 2
     assert len(judged) == ALERTS.count("- alert:")
     assert not [rule["name"] for rule in judged if rule["state"] == "firing"]
 
