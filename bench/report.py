@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench import profile, setup
+from bench import aims, profile, setup
 from bench.measured import Figure, Series
 from bench.plot import Panel, svg
 
@@ -18,7 +18,7 @@ SPENDINGS_SAID = f"""\
 Single processes while jobs of {profile.SAMPLED_SIZE} go through them one after the
 other: CPU time of a whole job, and of a hundred samples of their stacks how many had
 each part on top. *{profile.DISK}* is waiting."""
-HEADINGS = ("part", "figure", "median", "min to max", "floor", "ratio")
+HEADINGS = ("part", "figure", "median", "min to max", "floor", "ratio", "aim")
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
 PAGE, PLOT = "performance.md", "growth.svg"
 
@@ -37,9 +37,12 @@ def rows(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
                 _range(figure.measured),
                 _floor(first, figure.unit),
                 "" if ratio is None else f"{ratio:.2f}",
+                aims.said(figure),
             )
         )
-        found += [("", "", "", "", _floor(each, figure.unit), "") for each in others]
+        found += [
+            ("", "", "", "", _floor(each, figure.unit), "", "") for each in others
+        ]
     return found
 
 

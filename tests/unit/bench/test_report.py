@@ -3,7 +3,7 @@
 import pytest
 
 from bench.fit import Power
-from bench.measured import Figure, Series
+from bench.measured import Better, Figure, Series
 from bench.plot import Line, Panel
 from bench.report import BEGIN, END, markdown, orders, put, rows, significant, steps
 
@@ -13,6 +13,7 @@ FIGURE = Figure(
     "MB/s",
     Series.of([200.0, 100.0, 300.0]),
     (("bare TLS", Series.of([400.0])), ("bare TCP", Series.of([1600.0]))),
+    Better.MORE,
 )
 PANEL = Panel("growth", "parties", "ms", (Line("set-up", ((1, 1),), Power(1, 0.5)),))
 
@@ -27,8 +28,9 @@ def test_each_floor_has_its_row() -> None:
             "100 to 300",
             "400 MB/s (bare TLS)",
             "0.50",
+            "≥ 0.80: no",
         ),
-        ("", "", "", "", "1,600 MB/s (bare TCP)", ""),
+        ("", "", "", "", "1,600 MB/s (bare TCP)", "", ""),
     ]
 
 
