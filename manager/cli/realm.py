@@ -135,12 +135,16 @@ def run_manager(settings: ManagerSettings) -> int | None:
 
 @contextmanager
 def _store_to_itself(settings: ManagerSettings) -> Iterator[None]:
-    """Keep a second home from a SQLite file: managers share a database alone."""
+    """Keep a second home from a SQLite file: managers share a database alone.
+
+    The lock lies beside the file itself, by whatever name each home knows it.
+    """
     place = store_place(settings)
-    if not isinstance(place, Path) or place.parent == settings.home:
+    if not isinstance(place, Path):
         yield
         return
-    with locked(place.with_name(f"{place.name}.lock"), f"with the store {place}"):
+    file = place.resolve()
+    with locked(file.with_name(f"{file.name}.lock"), f"with the store {file}"):
         yield
 
 

@@ -153,6 +153,29 @@ def test_a_second_home_does_not_share_a_file(
     assert f"with the store {place}" in capsys.readouterr().err
 
 
+def test_a_second_home_does_not_share_the_first_one_s_file(
+    home: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A store in its home has the same lock, also where a link leads to it."""
+    other, link = home.parent / "other", home.parent / "linked.db"
+    other.mkdir(mode=0o700)
+    (other / KEY_FILE).touch(mode=0o600)
+    (other / KEY_FILE).write_bytes((home / KEY_FILE).read_bytes())
+    link.symlink_to(home / "manager.db")
+    second = []
+    with locked((home / "manager.db").with_name("manager.db.lock")):
+        first = command("run")
+        for place in (home / "manager.db", link):
+            (other / "manager.toml").write_text(
+                f'realm = "{REALM}"\nstore_url = "sqlite:///{place}"\n'
+            )
+            second.append(run(manager, PROGRAM, ["--home", str(other), "run"]))
+    said = capsys.readouterr().err
+
+    assert [first, *second] == [ExitCode.NOT_READY] * 3
+    assert said.count(f"with the store {home / 'manager.db'}") == 3
+
+
 def test_an_empty_realm_lists_nothing(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
