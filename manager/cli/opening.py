@@ -15,6 +15,7 @@ from shared.errors import ConfigError
 from shared.topology import inbox
 
 _SQLITE = "sqlite:///"
+_HINT = "write sqlite:////absolute/path, without store_password_file"
 
 
 def store_place(settings: ManagerSettings) -> Place:
@@ -28,11 +29,10 @@ def store_place(settings: ManagerSettings) -> Place:
     path = url.removeprefix(_SQLITE)
     if path == url:
         return parse_url(url, None if file is None else _password(file))
-    if not path or file is not None:
-        raise ConfigError(
-            "store_url names no file" if not path else "a file takes no password",
-            "write sqlite:////absolute/path, without store_password_file",
-        )
+    if not Path(path).is_absolute():
+        raise ConfigError(f"store_url: {path!r} is not an absolute path", _HINT)
+    if file is not None:
+        raise ConfigError("a file takes no password", _HINT)
     return Path(path)
 
 

@@ -176,6 +176,22 @@ def test_a_second_home_does_not_share_the_first_one_s_file(
     assert said.count(f"with the store {home / 'manager.db'}") == 3
 
 
+@pytest.mark.parametrize("path", ["", "manager.db", ":memory:"])
+def test_a_store_is_named_by_an_absolute_path(
+    path: str, home: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It must not depend on the folder from which a command is given."""
+    with (home / "manager.toml").open("a") as settings:
+        settings.write(f'store_url = "sqlite:///{path}"\n')
+    file = home.parent / "backup"
+    codes = [command("backup", str(file)), command("run"), command("jobs", "list")]
+    said = capsys.readouterr().err
+
+    assert codes == [ExitCode.CONFIGURATION] * 3
+    assert said.count("hint: write sqlite:////absolute/path") == 3
+    assert not file.exists()
+
+
 def test_an_empty_realm_lists_nothing(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
