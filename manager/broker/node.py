@@ -35,7 +35,7 @@ from manager.broker.files import (
 )
 from manager.broker.node_environment import node_environment
 from manager.broker.node_tls import NodeTls
-from manager.broker.ports import LOOPBACK, NodePorts, answers, choose_ports
+from manager.broker.ports import LOOPBACK, NodePorts, answers, choose_ports, completed
 from manager.broker.processes import (
     arguments_of,
     is_alive,
@@ -166,7 +166,7 @@ class PrivateNode:
         tell = progress or _ignore
         programs = find_programs()
         with self._locked():
-            kept = self._load()
+            kept = self._load(is_locked=True)
             if kept is None or not self._runs(kept):
                 kept = self._launch(programs, kept, tell)
             else:
@@ -332,24 +332,24 @@ class PrivateNode:
     def _state_path(self) -> Path:
         return self._folder / "node.json"
 
-    def _load(self) -> _Kept | None:
+    def _load(self, *, is_locked: bool = False) -> _Kept | None:
         if not self._state_path.exists():
             return None
         content = read_json(self._state_path)
-        mark, ports, pid = (content.get(name) for name in ("mark", "ports", "pid"))
-        if (
-            isinstance(mark, str)
-            and isinstance(ports, dict)
-            and (pid is None or isinstance(pid, int))
-        ):
-            try:
-                return _Kept(mark, NodePorts(**ports), pid)
-            except TypeError:
-                pass
-        raise ConfigError(
-            f"{self._state_path} is damaged",
-            f"stop the RabbitMQ that runs from {self._folder}, then remove the file",
-        )
+        kept = _parsed(content)
+        if kept is None:
+            raise ConfigError(
+                f"{self._state_path} is damaged",
+                f"stop the RabbitMQ that runs from {self._folder}, then remove the"
+                " file",
+            )
+        if asdict(kept.ports) == content["ports"]:
+            return kept
+        if not is_locked:
+            with self._locked():
+                return self._load(is_locked=True)
+        self._save(kept)  # else the port would be another one each time
+        return kept
 
     def _save(self, kept: _Kept) -> None:
         write_private(self._state_path, json.dumps(asdict(kept), indent=2) + "\n")
@@ -367,6 +367,20 @@ class PrivateNode:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _parsed(content: Mapping[str, object]) -> _Kept | None:
+    mark, ports, pid = (content.get(name) for name in ("mark", "ports", "pid"))
+    if (
+        isinstance(mark, str)
+        and isinstance(ports, dict)
+        and (pid is None or isinstance(pid, int))
+    ):
+        try:
+            return _Kept(mark, completed(ports), pid)
+        except TypeError:
+            pass
+    return None
 
 
 def _ignore(_: str) -> None:

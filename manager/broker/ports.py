@@ -88,6 +88,21 @@ def choose_ports(wanted: Mapping[str, int], kept: NodePorts | None) -> NodePorts
     return NodePorts(**chosen)
 
 
+def completed(kept: Mapping[str, int]) -> NodePorts:
+    """Return the ports of a node, of which an earlier release chose no ``prometheus``.
+
+    Args:
+        kept: by field name of ``NodePorts``.
+
+    Raises:
+        TypeError: another one is missing, or there is one too many.
+        ConfigError: no port is free.
+    """
+    if "prometheus" in kept:
+        return NodePorts(**kept)
+    return NodePorts(**kept, prometheus=_free_port(set(kept.values())))
+
+
 def _becomes_free(port: int) -> bool:
     """Say whether a port is free; a node that was killed lets go a moment later."""
     deadline = time.monotonic() + _RELEASE_SECONDS
