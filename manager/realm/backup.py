@@ -6,7 +6,6 @@ it reads nothing of the past, and no repeated envelope is let in after a restore
 """
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from manager.broker.files import read_json, write_private
 from manager.realm.archive import NAMES, Contents, read_archive, write_archive
 from manager.realm.founding import KEY_FILE, belongs_to, descriptor_of
 from manager.realm.keys import Entropy, ManagerKeys, load_keys, save_keys
-from manager.realm.private_files import make_home
+from manager.realm.private_files import make_home, move_private
 from manager.store.copying import copy_store
 from manager.store.records import AuditRecord, Task, TaskKind
 from manager.store.store import Store
@@ -144,7 +143,7 @@ def _restored(
     for name in contents.files:
         target = database if name == DATABASE else home / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.move(folder / name, target)
+        move_private(folder / name, target)
     return restored
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -92,6 +93,29 @@ def write_secret(path: Path, data: bytes) -> None:
         raise ConfigError(
             f"cannot write {path}: {error.strerror}", "free the space or the folder"
         ) from error
+
+
+def move_private(source: Path, target: Path) -> None:
+    """Move a file, also to another file system, where its owner alone may read it.
+
+    Args:
+        source: is gone afterwards.
+        target: there must be nothing yet.
+
+    Raises:
+        OSError: it cannot be moved; ``source`` is there, ``target`` is not, unless
+            it was there before.
+    """
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as copy, source.open("rb") as file:
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+    except BaseException:
+        target.unlink()
+        raise
+    source.unlink()
 
 
 @contextmanager

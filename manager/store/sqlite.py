@@ -5,7 +5,7 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
@@ -31,7 +31,7 @@ def engine_of(path: Path | str, synchronous: Synchronous) -> Engine:
     half-way because another process wrote.
     """
     engine = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),
         poolclass=StaticPool,
         connect_args={
             "check_same_thread": False,

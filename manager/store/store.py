@@ -87,6 +87,8 @@ class Store:
             ConfigError: there is one already.
             StoreError: the database cannot be written.
         """
+        if isinstance(place, Path):
+            _claim(place)
         store = cls(place, _engine_of(place, synchronous))
         with store._opening(), store._engine.begin() as connection:
             found = inspect(connection).get_table_names()
@@ -245,6 +247,19 @@ def _engine_of(place: Place, synchronous: Synchronous) -> Engine:
     if isinstance(place, PostgresDatabase):
         return postgresql.engine_of(place)
     return sqlite.engine_of(place, synchronous)
+
+
+def _claim(file: Path) -> None:
+    """Make a file for its owner alone before anything is written into it."""
+    try:
+        file.touch(mode=0o600)
+        if file.stat().st_size == 0:
+            file.chmod(0o600)
+    except OSError as error:
+        raise StoreError(
+            f"the store {file} cannot be made: {error.strerror}",
+            "see that its folder is there and yours",
+        ) from error
 
 
 def _none_at(place: Place) -> ConfigError:

@@ -1,10 +1,12 @@
 """The store: what it keeps in SQLite, what it refuses, what a copy of it tells."""
 
+import os
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData, create_engine
+from sqlalchemy import Connection, MetaData, create_engine
 
 from manager.protocol.job_state import Moment
 from manager.protocol.lease import Lease
@@ -28,6 +30,48 @@ class TestSqlite(StoreContract):
     def place(self, tmp_path: Path) -> Place:
         """A file that is not there."""
         return tmp_path / "s.db"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_new_store_is_private_before_anything_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """Its log has the mode of the file, and holds the same."""
+    place, modes = tmp_path / "s.db", set[int]()
+    create_all = schema.metadata.create_all
+
+    def looked_at(connection: Connection) -> None:
+        create_all(connection)
+        modes.update(stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir())
+
+    monkeypatch.setattr(schema.metadata, "create_all", looked_at)
+    before = os.umask(0)
+    try:
+        if is_there:
+            place.touch(mode=0o666)
+        Store.create(place).close()
+    finally:
+        os.umask(before)
+
+    assert modes == {0o600}
+
+
+def test_a_store_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """It is not made: a slip of the pen would have a store of its own."""
+    with pytest.raises(StoreError, match="cannot be made: No such file") as raised:
+        Store.create(tmp_path / "none" / "s.db")
+
+    assert "folder" in str(raised.value.hint)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_store_may_have_any_name(tmp_path: Path) -> None:
+    """What means something in a URL means nothing in a path."""
+    place = tmp_path / "100%?x=1#.db"
+    Store.create(place).close()
+    Store.open(place).close()
+
+    assert [file.name for file in tmp_path.iterdir()] == [place.name]
 
 
 @pytest.fixture
