@@ -18,10 +18,14 @@ LOCK_TIMEOUT: Final = timedelta(seconds=5)
 IDLE_TIMEOUT: Final = timedelta(seconds=2)
 """After so long between two statements of a transaction the database ends it: a
 process that was stopped in the middle of one must not keep others from writing."""
+STATEMENT_TIMEOUT: Final = timedelta(seconds=10)
+"""How long one statement may take: the transaction keeps others from writing
+meanwhile. An upgrade has no such limit."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _SESSION: Final = (
     f"-c lock_timeout={LOCK_TIMEOUT // _MILLISECOND}"
     f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT // _MILLISECOND}"
+    f" -c statement_timeout={STATEMENT_TIMEOUT // _MILLISECOND}"
 )
 # A database host that is gone says nothing: ask it, and give up on it in time.
 _CONNECTION: Final = {

@@ -142,6 +142,7 @@ class Store:
                 return store
             with store._engine.begin() as connection:
                 if store.is_shared:
+                    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                     lock(connection)
                 migrations.upgrade(connection)
         return store

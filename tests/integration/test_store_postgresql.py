@@ -78,6 +78,24 @@ def test_a_transaction_that_stands_still_keeps_nobody_waiting(
     assert len(failures) == 1
 
 
+def test_a_statement_may_take_ten_seconds_and_an_upgrade_its_time(
+    database: PostgresDatabase, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement keeps the lock; an upgrade that was ended would begin anew."""
+    setting = "current_setting('statement_timeout')"
+    unlimited = f"SELECT 1 / (CASE {setting} WHEN '0' THEN 1 ELSE 0 END)"
+    monkeypatch.setattr("manager.store.schema.SCHEMA_VERSION", 3)
+    monkeypatch.setattr("manager.store.migrations.STEPS", {2: (unlimited,)})
+    upgraded = Store.open(database, upgrade=True)
+    with upgraded._engine.begin() as connection:
+        limit = connection.exec_driver_sql(f"SELECT {setting}").scalar_one()
+    upgraded.close()
+    with store.reading() as unit:
+        version = unit.journal.version()
+
+    assert (limit, version) == ("10s", 3)
+
+
 def test_a_connection_that_breaks_costs_one_transaction(
     postgres: PostgresCluster, database: PostgresDatabase, store: Store
 ) -> None:
