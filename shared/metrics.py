@@ -42,11 +42,15 @@ class MetricsPage:
     """
 
     def __init__(self, registry: CollectorRegistry, port: int) -> None:
-        ProcessCollector(registry=registry)
-        self._registry = registry
+        self.show(registry)
         self._port = port
         self._server: asyncio.Server | None = None
         self._open = 0
+
+    def show(self, registry: CollectorRegistry) -> None:
+        """Serve another registry, which was not served before, from now on."""
+        ProcessCollector(registry=registry)
+        self._registry = registry
 
     async def start(self) -> None:
         """Listen from now on.

@@ -17,10 +17,12 @@ from shared.printing import print_table
 
 REDACTED: Final = "(redacted)"
 
-_USER: Final = re.compile(r"(?<=://)[^/?#\s]*@")
-_SECRET_PARAMETER: Final = re.compile(
-    r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&#\s]*", re.IGNORECASE
-)
+_PARAMETER: Final = r"[?&][^=&]*(?:pass|secret|token|key)[^=&]*="
+# Who writes a password into a URL does not always escape it: it goes up to the last @.
+_USER: Final = re.compile(r"(?<=://).*@", re.DOTALL)
+_SECRET_PARAMETER: Final = re.compile(f"({_PARAMETER})[^&]*", re.IGNORECASE)
+# Whether that @ ends a user or is part of the parameter nobody can tell.
+_EITHER: Final = re.compile(f"(?<=://).*{_PARAMETER}.*@.*", re.IGNORECASE | re.DOTALL)
 
 
 class Setting(Output):
@@ -79,7 +81,8 @@ def written(value: object) -> JsonValue:
         case dict():
             return {str(name): written(each) for name, each in value.items()}
         case _:
-            text = _USER.sub(f"{REDACTED}@", str(value))
+            text = _EITHER.sub(REDACTED, str(value))
+            text = _USER.sub(f"{REDACTED}@", text)
             return _SECRET_PARAMETER.sub(rf"\1{REDACTED}", text)
 
 

@@ -5,6 +5,7 @@ is read by whoever captures it. So the node speaks TLS only, but to a browser:
 the management UI is there for people on this machine, in clear.
 """
 
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from shared.crypto.broker_certificates import (
 )
 from shared.errors import ConfigError, CryptoError
 from shared.names import Realm
+from shared.transport.authority import check_shown
 
 LIFETIME = timedelta(days=3650)
 """A realm does not live as long."""
@@ -69,7 +71,8 @@ class NodeTls:
 
         Raises:
             ConfigError: a file is damaged or cannot be written, or what somebody else
-                signed is not for these hosts.
+                signed is not for these hosts, not trusted by clients or not of this
+                key, or others may read the key.
         """
         begins, ends = now - _SKEW, now + LIFETIME
         if not self.authority_path.exists():
@@ -87,7 +90,7 @@ class NodeTls:
         try:
             shown = self._shown_hosts()
             if not self.authority_key_path.exists():
-                return self._check_names({LOOPBACK, *hosts} - shown)
+                return self._check_others({LOOPBACK, *hosts} - shown)
             wanted = {HOST, LOOPBACK, *hosts}
             if shown == wanted:
                 return None
@@ -105,8 +108,12 @@ class NodeTls:
         write_private(self.chain_path, made.chain)
         return None
 
-    def _check_names(self, missing: set[str]) -> None:
-        """Refuse a certificate of an authority whose key is not here."""
+    def _check_others(self, missing: set[str]) -> None:
+        """Refuse what somebody else signed, if clients would, or others read its key.
+
+        Args:
+            missing: where the node is reached and its certificate is not good.
+        """
         if missing:
             raise ConfigError(
                 f"{self.chain_path} is not there, or not good for"
@@ -116,6 +123,12 @@ class NodeTls:
                 f" there with its key, {self.key_path.name}; or remove *.pem and *.key"
                 " there: participants then register anew",
             )
+        if self.key_path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(
+                f"others may read {self.key_path}", f"chmod 600 {self.key_path}"
+            )
+        authority = _read(self.authority_path)
+        check_shown(self.chain_path, self.key_path, authority, LOOPBACK)
 
     def _shown_hosts(self) -> frozenset[str]:
         """Return where the node's certificate is good; nowhere if there is none."""

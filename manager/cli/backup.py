@@ -62,9 +62,12 @@ def restore(settings: ManagerSettings, file: Path) -> None:
     def database_of(path: Path) -> Path:
         return _file(load_settings({"home": settings.home}, path))
 
-    restored = backups.restore(file, settings.home, database_of, SystemClock().now())
+    restored = backups.restore(
+        file, settings.home, database_of, SystemClock().now(), secrets.token_bytes
+    )
     contents = restored.contents
-    _tell(f"realm {contents.realm} of {contents.created} is back in {settings.home}")
+    created = contents.created.isoformat()
+    _tell(f"realm {contents.realm} of {created} is back in {settings.home}")
     _tell(f"{restored.participants} participants get their broker user anew")
     if restored.without_password:
         _tell(f"these must register again: {', '.join(restored.without_password)}")

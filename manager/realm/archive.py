@@ -8,11 +8,12 @@ import hashlib
 import os
 import tarfile
 from collections.abc import Mapping
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from manager.realm.private_files import check_private
 from shared.errors import ConfigError
@@ -55,7 +56,7 @@ class Contents(BaseModel):
         format: of the file.
         release: of the program that made it.
         realm: its name.
-        created: when, as ISO 8601.
+        created: when.
         files: by name.
     """
 
@@ -64,12 +65,12 @@ class Contents(BaseModel):
     format: int
     release: str
     realm: str
-    created: str
+    created: AwareDatetime
     files: Mapping[str, Entry]
 
 
 def write_archive(
-    path: Path, realm: str, release: str, created: str, files: Mapping[str, Path]
+    path: Path, realm: str, release: str, created: datetime, files: Mapping[str, Path]
 ) -> Contents:
     """Write a backup of mode 0600 and wait for the disk.
 
@@ -77,7 +78,7 @@ def write_archive(
         path: of the backup; there must be nothing yet.
         realm: its name.
         release: of this program.
-        created: when, as ISO 8601.
+        created: when; an aware time.
         files: what goes into it, by name.
 
     Raises:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +28,11 @@ from shared.errors import ConfigError
 DATABASE: Final = "manager.db"
 NODE: Final = "broker/node.json"
 NUMBERS_SKIPPED: Final = 1000
-"""How far the numbers in names go on after a restore: those that were given after the
-backup was made must not be given twice."""
+"""How far every number goes on after a restore, and one more for each second of the
+backup's age: what was given after the backup was made must not be given twice, neither
+by the manager that was lost nor by an earlier restore of the same file."""
+MAX_AGE: Final = timedelta(days=3650)
+"""Of a backup that is restored: a number in a name has up to nine digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def back_up(
         save_keys(sources[KEY_FILE], keys.with_new_session_key(entropy), entropy)
         if NODE in sources:
             sources[NODE] = _stopped(sources[NODE], Path(made))
-        return write_archive(file, keys.realm, release, now.isoformat(), sources)
+        return write_archive(file, keys.realm, release, now, sources)
 
 
 def restore(
@@ -89,17 +92,20 @@ def restore(
     home: Path,
     database_of: Callable[[Path], Path],
     now: datetime,
+    entropy: Entropy,
 ) -> Restored:
     """Bring a manager back from a backup, in a home where there is nothing.
 
     Its broker may be a new, empty one: the running manager makes every participant's
-    user and inbox anew.
+    user and inbox anew. Restores of one file at different seconds share no session
+    key and give no number twice.
 
     Args:
         file: the backup.
         home: is made if it is not there.
         database_of: returns where the store belongs, by the restored settings.
         now: an aware time.
+        entropy: draws a session key.
 
     Raises:
         ConfigError: the home holds something, or the backup is not usable; the home
@@ -114,7 +120,7 @@ def restore(
             )
         make_home(home)
         with tempfile.TemporaryDirectory(dir=home, prefix=".restore.") as made:
-            return _restored(file, home, Path(made), database_of, now)
+            return _restored(file, home, Path(made), database_of, now, entropy)
 
 
 def _restored(
@@ -123,6 +129,7 @@ def _restored(
     folder: Path,
     database_of: Callable[[Path], Path],
     now: datetime,
+    entropy: Entropy,
 ) -> Restored:
     """Take a backup out into a folder, check it, and put it where it belongs."""
     contents = read_archive(file, folder)
@@ -131,7 +138,10 @@ def _restored(
         raise ConfigError(
             f"the backup lacks {min(missing)}", "name a backup that is whole"
         )
-    _check(load_keys(folder / KEY_FILE), folder / DATABASE)
+    skipped = _skipped(contents.created, now)
+    keys = load_keys(folder / KEY_FILE)
+    _check(keys, folder / DATABASE)
+    save_keys(folder / KEY_FILE, keys.with_new_session_key(entropy), entropy)
     database = database_of(folder / "manager.toml")
     if database.exists():
         raise ConfigError(
@@ -139,7 +149,7 @@ def _restored(
             " backup say",
             "move it away: a restore never replaces a store",
         )
-    restored = _prepared(folder / DATABASE, contents, now)
+    restored = _prepared(folder / DATABASE, contents, skipped, now)
     for name in contents.files:
         target = database if name == DATABASE else home / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -147,7 +157,21 @@ def _restored(
     return restored
 
 
-def _prepared(database: Path, contents: Contents, now: datetime) -> Restored:
+def _skipped(created: datetime, now: datetime) -> int:
+    """Return how far numbers go on."""
+    age = now - created
+    if not timedelta(0) <= age <= MAX_AGE:
+        raise ConfigError(
+            f"the backup is of {created.isoformat()}, and this host's clock says"
+            f" {now.isoformat()}",
+            "set the clock: a restore takes a backup of the past ten years",
+        )
+    return NUMBERS_SKIPPED + age // timedelta(seconds=1)
+
+
+def _prepared(
+    database: Path, contents: Contents, skipped: int, now: datetime
+) -> Restored:
     """Let the manager make its participants' users anew, and skip numbers."""
     store = Store.open(database, upgrade=True)
     try:
@@ -163,9 +187,11 @@ def _prepared(database: Path, contents: Contents, now: datetime) -> Restored:
                             each.password_hash,
                         )
                     )
-            unit.people.skip_numbers(NUMBERS_SKIPPED)
+            unit.people.skip_numbers(skipped)
             unit.journal.add_audit(
-                AuditRecord(to_ms(now), "restored", "manager", contents.created)
+                AuditRecord(
+                    to_ms(now), "restored", "manager", contents.created.isoformat()
+                )
             )
     finally:
         store.close()

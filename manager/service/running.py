@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from manager.broker.access import BrokerAccess
 from manager.broker.admin import BrokerAdmin
@@ -41,7 +42,8 @@ def run_service(
     """Manage the realm until SIGTERM or SIGINT, or wait for the turn to do so.
 
     Raises:
-        ConfigError: a later release has changed the store.
+        ConfigError: a later release has changed the store, or the port for figures is
+            taken.
         TransportError: the broker is not there, or lost for good.
         StoreError: the store does not answer.
     """
@@ -68,6 +70,9 @@ class _Process:
         self._store = store
         self._keys = keys
         self._key_file = settings.home / KEY_FILE
+        self._page: MetricsPage | None = None
+        if settings.metrics_port is not None:
+            self._page = MetricsPage(CollectorRegistry(), settings.metrics_port)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
     async def run(self) -> None:
@@ -84,6 +89,16 @@ class _Process:
                 "broker": self._access.amqp_url,
             },
         )
+        # A port that is taken is found out now, not when this manager takes over.
+        if self._page is not None:
+            await self._page.start()
+        try:
+            await self._take_part(stop)
+        finally:
+            if self._page is not None:
+                await self._page.close()
+
+    async def _take_part(self, stop: asyncio.Event) -> None:
         if self._store.is_shared:
             means = Means(self._transport, self._work, self._cut_off, self._follow)
             await Turns(self._store, self._name, means).run(stop)
@@ -100,12 +115,10 @@ class _Process:
         stop: asyncio.Event,
         ready: Callable[[], None],
     ) -> None:
-        """Manage until told to stop, and show figures if they are wanted."""
+        """Manage until told to stop, and show figures meanwhile if they are wanted."""
         service = self._service(store, transport)
-        page = None
-        if self._settings.metrics_port is not None:
-            page = MetricsPage(service.figures.registry, self._settings.metrics_port)
-            await page.start()
+        if self._page is not None:
+            self._page.show(service.figures.registry)
         try:
             await transport.connect()
             await service.start()
@@ -113,9 +126,9 @@ class _Process:
             ready()
             await service.run(stop)
         finally:
+            if self._page is not None:
+                self._page.show(CollectorRegistry())
             await transport.close()
-            if page is not None:
-                await page.close()
 
     def _transport(self) -> Transport:
         credential = self._access.credentials.manager

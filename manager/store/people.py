@@ -93,13 +93,11 @@ class People:
         return number
 
     def skip_numbers(self, count: int) -> None:
-        """Go on that much higher in every sequence, jobs' display numbers aside."""
+        """Go on that much higher in every sequence, also in those that begin later."""
         row = {"name": _FIRST, "next": self.next_number(_FIRST)}
         self._connection.execute(_TAKE_NUMBER.on(self._connection), row)
         self._connection.execute(
-            update(schema.sequences)
-            .where(schema.sequences.c.name != JOB_NUMBERS)
-            .values(next=schema.sequences.c.next + count)
+            update(schema.sequences).values(next=schema.sequences.c.next + count)
         )
 
     def save_principal(self, record: PrincipalRecord) -> None:

@@ -1,19 +1,33 @@
 """A private node's certificates: made once, made anew for another name."""
 
 import stat
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from manager.broker.node_tls import NodeTls
 from manager.broker.ports import NodePorts
-from shared.crypto.broker_certificates import hosts_of
+from shared.crypto.broker_certificates import (
+    BrokerAuthority,
+    BrokerCertificate,
+    create_broker_authority,
+    create_broker_certificate,
+    hosts_of,
+)
 from shared.errors import ConfigError
 from shared.names import Realm
 
 REALM = Realm("test")
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = datetime.now(UTC)  # noqa: TID251 - OpenSSL compares with the real time
+DAY = timedelta(days=1)
 PORTS = NodePorts(5671, 2, 3, 4, 5, 6)
 LOCAL = {"localhost", "127.0.0.1"}
 
@@ -81,6 +95,70 @@ def test_an_authority_of_others_signs_for_itself(tmp_path: Path) -> None:
 
     assert before == after
     assert "let the authority" in (caught.value.hint or "")
+
+
+def _signed(tls: NodeTls, begins: datetime, ends: datetime) -> BrokerCertificate:
+    """Return what the authority in a folder signs for this machine."""
+    authority = BrokerAuthority(
+        tls.authority_path.read_text(), tls.authority_key_path.read_text()
+    )
+    return create_broker_certificate(authority, REALM, ("127.0.0.1",), begins, ends)
+
+
+def _other_key(tls: NodeTls) -> None:
+    tls.key_path.write_text(_signed(tls, NOW - DAY, NOW + DAY).key)
+
+
+def _no_key(tls: NodeTls) -> None:
+    tls.key_path.write_text("garbage")
+
+
+def _locked_key(tls: NodeTls) -> None:
+    own = load_pem_private_key(tls.key_path.read_bytes(), None)
+    lock = BestAvailableEncryption(b"word")
+    tls.key_path.write_bytes(own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock))
+
+
+def _ended(tls: NodeTls) -> None:
+    made = _signed(tls, NOW - 2 * DAY, NOW - DAY)
+    tls.chain_path.write_text(made.chain)
+    tls.key_path.write_text(made.key)
+
+
+def _other_authority(tls: NodeTls) -> None:
+    other = create_broker_authority(REALM, NOW - DAY, NOW + DAY)
+    tls.authority_path.write_text(other.certificate)
+
+
+def _no_authority(tls: NodeTls) -> None:
+    tls.authority_path.write_text("garbage")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_other_key, r"node\.key is not the key of the certificate"),
+        (_no_key, "a broker cannot use"),
+        (_locked_key, "a broker cannot use"),
+        (_ended, "certificate has expired"),
+        (_other_authority, "nobody who trusts the broker's authority"),
+        (_no_authority, "not a certificate in PEM"),
+        (lambda tls: tls.authority_path.write_text(""), "not a certificate in PEM"),
+        (lambda tls: tls.key_path.chmod(0o644), r"others may read .*node\.key"),
+    ],
+)
+def test_what_others_signed_must_be_good_for_clients(
+    change: Callable[[NodeTls], object], reason: str, tmp_path: Path
+) -> None:
+    """The broker would not start with it, or nobody could connect."""
+    tls = NodeTls(tmp_path)
+    tls.create(REALM, (), NOW)
+    change(tls)
+    tls.authority_key_path.unlink()
+    with pytest.raises(ConfigError, match=reason) as caught:
+        tls.create(REALM, (), NOW)
+
+    assert caught.value.hint
 
 
 def test_a_certificate_without_its_authority_is_not_replaced(tmp_path: Path) -> None:

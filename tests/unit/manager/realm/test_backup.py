@@ -9,13 +9,20 @@ import stat
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from manager.config import load_settings
 from manager.realm.archive import LIST, NAMES
-from manager.realm.backup import NUMBERS_SKIPPED, Restored, back_up, restore
+from manager.realm.backup import (
+    MAX_AGE,
+    NUMBERS_SKIPPED,
+    Restored,
+    back_up,
+    restore,
+)
 from manager.realm.founding import KEY_FILE, init_realm
 from manager.realm.keys import load_keys
 from manager.store.people import JOB_NUMBERS, SERIALS
@@ -87,14 +94,18 @@ def backed_up(home: Path) -> Path:
     return file
 
 
-def restored(file: Path, home: Path) -> Restored:
+SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
+
+
+def restored(file: Path, home: Path, now: datetime = START) -> Restored:
     """Restore a backup, with its store where the settings say."""
 
     def database_of(settings: Path) -> Path:
         url = load_settings({"home": home}, settings).database_url
         return Path(url.removeprefix("sqlite:///"))
 
-    return restore(file, home, database_of, START)
+    return restore(file, home, database_of, now, stream(f"restore {now}"))
 
 
 def test_a_backup_is_one_private_file_without_sessions(home: Path) -> None:
@@ -146,7 +157,7 @@ def test_the_restored_manager_makes_broker_users_and_new_numbers(
     home: Path, tmp_path: Path
 ) -> None:
     """A name that was given after the backup is never given to somebody else."""
-    restored(backed_up(home), tmp_path / "new")
+    restored(backed_up(home), tmp_path / "new", START + DAY)
     store = Store.open(tmp_path / "new" / "manager.db")
     with store.transaction() as unit:
         tasks = [task for _, task in unit.orders.tasks()]
@@ -159,12 +170,45 @@ def test_the_restored_manager_makes_broker_users_and_new_numbers(
     assert [(task.kind, task.principal, task.password_hash) for task in tasks] == [
         (TaskKind.CREATE_PARTICIPANT, "MPC_server_001", HASH)
     ]
+    skipped = NUMBERS_SKIPPED + DAY // SECOND
     assert numbers == {
-        SERVER_PREFIX: 2 + NUMBERS_SKIPPED,
-        SERIALS: 2 + NUMBERS_SKIPPED,
-        JOB_NUMBERS: 2,
-        "Newcomer": 1 + NUMBERS_SKIPPED,
+        SERVER_PREFIX: 2 + skipped,
+        SERIALS: 2 + skipped,
+        JOB_NUMBERS: 2 + skipped,
+        "Newcomer": 1 + skipped,
     }
+
+
+def test_two_restores_of_one_backup_share_nothing_new(
+    home: Path, tmp_path: Path
+) -> None:
+    """The first one was given up: neither its names nor its sessions come again."""
+    file = backed_up(home)
+    firsts, session_keys = [], []
+    for name, later in (("one", DAY), ("two", DAY + SECOND)):
+        restored(file, tmp_path / name, START + later)
+        store = Store.open(tmp_path / name / "manager.db")
+        with store.transaction() as unit:
+            firsts.append(unit.people.next_number("Newcomer"))
+        store.close()
+        keys = load_keys(tmp_path / name / KEY_FILE)
+        session_keys.append(keys.session_key(keys.slot))
+
+    assert firsts[1] == firsts[0] + 1
+    assert session_keys[0] != session_keys[1]
+
+
+@pytest.mark.parametrize("age", [-SECOND, MAX_AGE + SECOND])
+def test_a_clock_that_cannot_be_right_is_refused(
+    age: timedelta, home: Path, tmp_path: Path
+) -> None:
+    """It says how far numbers go on: too little repeats names, too much breaks them."""
+    file = backed_up(home)
+    with pytest.raises(ConfigError, match="this host's clock says") as caught:
+        restored(file, tmp_path / "new", START + age)
+
+    assert "set the clock" in (caught.value.hint or "")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_second_restore_skips_numbers_again(home: Path, tmp_path: Path) -> None:
@@ -336,6 +380,8 @@ CHANGES: dict[str, tuple[Change, str]] = {
         listed(format=2, release="9.9"),
         "form 2, this release knows 1",
     ),
+    "of no time": (listed(created="yesterday"), "no backup"),
+    "of a time without a zone": (listed(created="2030-01-01T06:00:00"), "no backup"),
     "with an empty list": (listed(files={}), "lacks manager.db"),
     "with a foreign file": (rewritten(foreign), "foreign file"),
     "with a link": (linked, "lacks manager.db"),

@@ -23,7 +23,7 @@ def restored(realm: ManagerRealm, home: Path) -> None:
     now = realm.clock.now()
     save_keys(home / KEY_FILE, realm.keys, stream("file"))
     back_up(home, home / "manager.db", file, "0.0", now, stream("backup"))
-    restore(file, new, lambda _: new / "manager.db", now)
+    restore(file, new, lambda _: new / "manager.db", now, stream("restore"))
     realm.store.close()
     realm.store = Store.open(new / "manager.db")
     realm.keys = load_keys(new / KEY_FILE)
