@@ -29,6 +29,7 @@ from shared.errors import (
     TransportError,
 )
 from shared.log import FORMATS, LEVELS
+from shared.printable import printable
 from shared.suggestion import did_you_mean
 
 DISTRIBUTION = "mpc-management"
@@ -127,9 +128,14 @@ def exit_code(error: FrameworkError) -> ExitCode:
 
 def print_error(program: str, message: str, hint: str | None = None) -> None:
     """Print an error and what to do about it on stderr."""
-    click.echo(f"{program}: error: {message}", err=True)
+    say(program, f"error: {message}")
     if hint:
-        click.echo(f"{program}: hint: {hint}", err=True)
+        say(program, f"hint: {hint}")
+
+
+def say(program: str, text: str) -> None:
+    """Print a line for people on stderr; texts of others in it do no harm."""
+    click.echo(printable(f"{program}: {text}"), err=True)
 
 
 def run(

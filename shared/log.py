@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from shared.errors import ConfigError
+from shared.printable import printable
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "console", "json")
@@ -75,8 +76,8 @@ class ConsoleFormatter(logging.Formatter):
             f"{_time(record):%H:%M:%S} {record.levelname.lower():<7} "
             f"{record.getMessage()} {fields}"
         ).rstrip()
-        # A field must not be able to forge a line.
-        line = line.replace("\n", "\\n").replace("\r", "\\r")
+        # A field must not be able to forge a line, nor to command the terminal.
+        line = printable(line.replace("\n", "\\n").replace("\r", "\\r"))
         if record.exc_info:
             return f"{line}\n{self.formatException(record.exc_info)}"
         return line

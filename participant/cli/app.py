@@ -17,6 +17,7 @@ from participant.config import (
 )
 from participant.home.folder import Home
 from participant.home.identities import Place, place_of
+from shared import cli
 from shared.config import Explained, Source, explain
 from shared.errors import ConfigError
 
@@ -221,4 +222,4 @@ def given_password(password_file: Path | None, password_fd: int | None) -> bytes
 
 def say(text: str) -> None:
     """Print a line for people, on stderr."""
-    click.echo(f"{PROGRAM}: {text}", err=True)
+    cli.say(PROGRAM, text)

@@ -22,6 +22,7 @@ from participant.service.job_list import name_of
 from participant.service.local import Answer
 from participant.service.summary import PHASE_WORDS, Phase
 from shared.cli import Decorated
+from shared.printable import printable
 
 STEPS: Final = tuple(PHASE_WORDS)
 """The phases that a consumer goes through, and behind them the result."""
@@ -98,7 +99,7 @@ class Bar:
             self._task,
             completed=step(answer),
             job=name_of(answer),
-            description=f"{what} ({problem!s})" if problem else what,
+            description=printable(f"{what} ({problem!s})" if problem else what),
             refresh=True,
         )
 

@@ -13,6 +13,7 @@ from participant.service.local import Answer
 from shared.cli import ExitCode
 from shared.codec import Value
 from shared.output import json_text
+from shared.printable import printable
 from shared.printing import print_table
 from shared.suggestion import did_you_mean
 
@@ -38,7 +39,7 @@ def print_end(answer: Answer, *, quiet: bool, as_json: bool) -> int:
         if not quiet:
             _print_effort(answer)
         return code
-    click.echo(str(failure_of(answer)), err=True)
+    click.echo(printable(str(failure_of(answer))), err=True)
     if answer.get("hint"):
         say(f"hint: {_text(answer, 'hint')}")
     return code

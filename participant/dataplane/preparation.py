@@ -15,6 +15,7 @@ from participant.datasets.tables import open_columns, size_bytes
 from shared.errors import FrameworkError, RefusalCode, RefusedError
 from shared.messages.wire import MAX_TEXT
 from shared.names import JobId
+from shared.printable import printable
 
 MAX_READING: Final = 2
 """Datasets that are read at the same time; others wait."""
@@ -112,8 +113,7 @@ class Preparations:
 
 def bounded(text: str) -> str:
     """Return a text that fits a reason: printable and at most 200 characters."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return plain[:MAX_TEXT] or "no reason was given"
+    return printable(text)[:MAX_TEXT] or "no reason was given"
 
 
 def _read(order: Prepare) -> LocalSums:

@@ -75,7 +75,8 @@ def _is_numeric(kind: pa.DataType) -> bool:
 def _numbers(column: pa.Array, name: str) -> FloatColumn:
     """Return the values as float64, correctly rounded; NaN for null."""
     is_null = column.is_null().to_numpy(zero_copy_only=False)
-    filled = column.fill_null(0) if column.null_count else column
+    nothing = False if types.is_boolean(column.type) else 0
+    filled = column.fill_null(nothing) if column.null_count else column
     values = filled.to_numpy(zero_copy_only=False)
     if values.dtype.kind == "O":  # decimals
         values = values.astype(np.float64)

@@ -230,6 +230,17 @@ def columns(path: Path) -> list[str]:
     Raises:
         RefusedError: the file cannot be read.
     """
+    try:
+        return ask_columns(path).result(COLUMNS_SECONDS)
+    except TimeoutError as error:
+        raise no_answer() from error
+
+
+def ask_columns(path: Path) -> Future[list[str]]:
+    """Begin to read the names of a dataset's columns; see ``columns``.
+
+    A thread does it that may take for ever, and keeps no process alive.
+    """
     found: Future[list[str]] = Future()
 
     def read() -> None:
@@ -240,12 +251,12 @@ def columns(path: Path) -> list[str]:
             found.set_exception(error)
 
     threading.Thread(target=read, name="mpc-columns", daemon=True).start()
-    try:
-        return found.result(COLUMNS_SECONDS)
-    except TimeoutError as error:
-        raise _unreadable(
-            f"the dataset does not answer within {COLUMNS_SECONDS} s"
-        ) from error
+    return found
+
+
+def no_answer() -> RefusedError:
+    """Return the refusal of a dataset that has not named its columns in time."""
+    return _unreadable(f"the dataset does not answer within {COLUMNS_SECONDS} s")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from participant.sdk.questions import Options
 from participant.sdk.results import Result
 from participant.service.local import NotRunningError
 from participant.service.summary import Phase
+from shared.errors import FrameworkError
 
 _T = TypeVar("_T")
 
@@ -37,7 +38,17 @@ class _Loop:
         self._loop = begun.result()
 
     def call(self, work: Coroutine[object, object, _T]) -> _T:
-        """Return what a coroutine returns; an interrupted caller cancels it."""
+        """Return what a coroutine returns; an interrupted caller cancels it.
+
+        Raises:
+            NotRunningError: the loop is closed.
+            FrameworkError: as ``check_caller``; also whatever the coroutine raises.
+        """
+        try:
+            self.check_caller()
+        except FrameworkError:
+            work.close()
+            raise
         if not self._thread.is_alive():
             work.close()
             raise NotRunningError(
@@ -49,6 +60,18 @@ class _Loop:
         except BaseException:
             future.cancel()
             raise
+
+    def check_caller(self) -> None:
+        """Let nobody wait for the loop in its own thread: that would be for ever.
+
+        Raises:
+            FrameworkError: a listener calls.
+        """
+        if threading.current_thread() is self._thread:
+            raise FrameworkError(
+                "a progress listener cannot call methods of its analyst or of jobs",
+                "let it hand over to another thread, with a queue.SimpleQueue",
+            )
 
     def close(self) -> None:
         """End the thread, as soon as what was interrupted has ended in good order."""
@@ -135,6 +158,8 @@ class Analyst:
 
     def close(self) -> None:
         """Let go; jobs that are not over go on."""
+        if self._loop is not None:
+            self._loop.check_caller()
         atexit.unregister(self.close)
         if self._loop is not None:
             loop, self._loop = self._loop, None
@@ -177,7 +202,8 @@ class Analyst:
     ) -> Job:
         """Ask for a computation; see ``AsyncAnalyst.runmpc``.
 
-        ``progress`` is called in a thread of its own.
+        ``progress`` is called in the one thread in which all jobs are followed. It
+        has to return soon, and cannot call methods of its analyst or of jobs there.
         """
         loop = self._open_loop()
         asked = self._analyst.runmpc(

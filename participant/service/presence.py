@@ -3,13 +3,11 @@
 import logging
 import os
 import socket
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from participant.dataplane.addresses import split_address
-from participant.datasets import tables
-from shared.errors import ConfigError, RefusedError
+from shared.errors import ConfigError
 from shared.messages import Attributes, DatasetNotice
 from shared.messages.wire import MAX_COLUMNS, MAX_TEXT, validate
 from shared.transport.endpoint import parse_endpoints
@@ -48,32 +46,14 @@ def load_percent() -> int:
     return round(100 * os.getloadavg()[0])
 
 
-def notices(files: Mapping[str, Path]) -> tuple[DatasetNotice, ...]:
-    """Return the datasets that can be read, with their columns; reads headers only.
-
-    They are read all at once: one that does not answer delays no other.
-    """
-    found = []
-    with ThreadPoolExecutor(max(1, len(files))) as pool:
-        read = [
-            (name, pool.submit(tables.columns, path))
-            for name, path in sorted(files.items())
-        ]
-    for name, answer in read:
-        try:
-            columns = answer.result()
-        except RefusedError as error:
-            _log.warning(
-                "dataset not offered", extra={"dataset": name, "reason": str(error)}
-            )
-            continue
-        fitting = [
-            column
-            for column in columns
-            if column.isprintable() and 0 < len(column) <= _MAX_COLUMN_TEXT
-        ]
-        found.append(DatasetNotice(name=name, cols=tuple(fitting[: MAX_COLUMNS * 4])))
-    return tuple(found)
+def notice(name: str, columns: Sequence[str]) -> DatasetNotice:
+    """Return what is said of a dataset: its columns, as far as messages take them."""
+    fitting = [
+        column
+        for column in columns
+        if column.isprintable() and 0 < len(column) <= _MAX_COLUMN_TEXT
+    ]
+    return DatasetNotice(name=name, cols=tuple(fitting[: MAX_COLUMNS * 4]))
 
 
 def reached_at(

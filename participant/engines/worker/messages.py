@@ -16,6 +16,7 @@ from participant.engines.base import MAX_SOURCES, Plan
 from shared import codec
 from shared.errors import DecodeError, FailureCode, JobAbortedError
 from shared.names import JobId
+from shared.printable import printable
 
 MAX_PACKET_BYTES: Final = 8 << 10
 MAX_DESCRIPTORS: Final = 128
@@ -110,8 +111,7 @@ def decode_answer(header: bytes) -> Answer:
 
 def bounded(text: str) -> str:
     """Return a text that may be logged and shown: one line of printable characters."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return plain[:MAX_TEXT]
+    return printable(text)[:MAX_TEXT]
 
 
 def read_length(data: bytes | bytearray | memoryview, most: int) -> int:

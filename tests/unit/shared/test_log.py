@@ -94,16 +94,16 @@ def test_an_exception_is_a_field() -> None:
 
 
 def test_a_terminal_gets_lines_for_people() -> None:
-    """And a field cannot forge a line of its own."""
+    """And a field cannot forge a line of its own, nor command the terminal."""
     stream = Terminal()
     configure("info", stream)
     try:
         int("broken")
     except ValueError:
-        logging.getLogger("x").exception("failed", extra={"name_of": "a\nb"})
+        logging.getLogger("x").exception("failed", extra={"name_of": "a\nb\x1b[2J"})
     first, *trace = stream.getvalue().splitlines()
 
-    assert first[9:] == r"error   failed name_of=a\nb"
+    assert first[9:] == r"error   failed name_of=a\nb [2J"
     assert trace[-1].startswith("ValueError: invalid")
 
 

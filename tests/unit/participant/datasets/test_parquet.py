@@ -70,11 +70,13 @@ def test_null_and_nan_are_gaps_and_infinity_is_no_number(
         nulls=pa.array([1, None, 3, None, 2**60], pa.int64()),
         nans=pa.array([1, 2, float("nan"), 4, 5.0]),
         infinite=pa.array([1, 2, 3, float("-inf"), 5.0]),
+        truths=pa.array([True, None, None, False, False]),
     )
 
-    found = read_columns(path, ["nulls", "nans"], Missing.DROP)
+    found = read_columns(path, ["nulls", "nans", "truths"], Missing.DROP)
 
     assert found["nulls"].tolist() == [1.0, float(2**60)]
+    assert found["truths"].tolist() == [1.0, 0.0]
     assert found["nans"].tolist() == [1.0, 5.0]
     gap, infinite = refusal(path, "nans"), refusal(path, "infinite")
     assert (gap.code, infinite.code) == (
