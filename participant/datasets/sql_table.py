@@ -34,6 +34,9 @@ _EXAMPLE: Final = (
     'url = "postgresql+psycopg://user:password@host/db", query = "SELECT …"'
 )
 
+_DRIVERS_ERRORS: Final = (SQLAlchemyError, TypeError, ValueError, OSError)
+"""Drivers say of a parameter that they do not know what Python says of one."""
+
 
 class SqlTable:
     """The rows of a query."""
@@ -63,7 +66,7 @@ class SqlTable:
                 f"no driver for {url.drivername} is installed",
                 f"install the driver for {url.drivername} beside this program",
             ) from error
-        except SQLAlchemyError as error:
+        except _DRIVERS_ERRORS as error:
             raise _failed(error, url) from error
         if not self._result.returns_rows:
             raise _unreadable("the query returns no rows", "write one that selects")
@@ -86,7 +89,7 @@ class SqlTable:
                 ]
                 yield without_gaps(columns, names, missing, row_after(before))
                 before += len(rows)
-        except SQLAlchemyError as error:
+        except _DRIVERS_ERRORS as error:
             raise _failed(error, self._connection.engine.url) from error
 
     def close(self) -> None:
@@ -158,7 +161,7 @@ def _is_number(cell: object) -> bool:
     return True
 
 
-def _failed(error: SQLAlchemyError, url: URL) -> RefusedError:
+def _failed(error: Exception, url: URL) -> RefusedError:
     """Return the refusal of a database that cannot be reached or does not comply."""
     said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     if url.password:

@@ -194,6 +194,21 @@ def test_what_the_driver_says_goes_to_the_owner_alone(database: Database) -> Non
     assert error.hint == "its driver says: no such table: nowhere"
 
 
+def test_a_driver_that_takes_no_such_parameter_is_heard(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is Python's own error, raised while connecting."""
+
+    def connect(*_: object, **__: object) -> None:
+        raise TypeError("'colour' is an invalid keyword argument")
+
+    monkeypatch.setattr("sqlite3.dbapi2.connect", connect)
+    error = refusal(database.name("SELECT 1 AS a"), "a")
+
+    assert error.code is RefusalCode.DATASET_UNREADABLE
+    assert error.hint == "its driver says: 'colour' is an invalid keyword argument"
+
+
 def test_a_query_that_fails_half_way_is_refused(database: Database) -> None:
     """The first rows came, the rest cannot be computed."""
     database.fill(*((number, 0) for number in range(40_000)))
