@@ -7,7 +7,6 @@ is on disk before anything that follows from it is sent.
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -104,7 +103,11 @@ class Jobs:
         self._journal = journal
         self._world = world
         self._figures = figures
-        self._states: OrderedDict[JobId, PartyJob] = OrderedDict()
+        self._states: dict[JobId, PartyJob] = {}
+        # Of these, by what is asked at every event, so that it costs the same
+        # whatever is remembered.
+        self._taking: set[JobId] = set()
+        self._ended: dict[JobId, None] = {}
         self._lock = asyncio.Lock()
         self._timers: dict[tuple[JobId, str], asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,7 +124,7 @@ class Jobs:
     @property
     def slots_taken(self) -> int:
         """How many jobs use a slot."""
-        return sum(state.takes_slot for state in self._states.values())
+        return len(self._taking)
 
     @contextlib.contextmanager
     def watched(self, watcher: Watcher) -> Iterator[None]:
@@ -135,7 +138,7 @@ class Jobs:
     async def recover(self) -> None:
         """Take up what the journal kept of an earlier process."""
         for job in await asyncio.to_thread(self._journal.read):
-            self._states[job.job] = job
+            self._remember(job)
             await self.handle(job.job, Recovered())
             result = await asyncio.to_thread(self._find_result, job.job)
             if result is not None and job.stage not in OVER:
@@ -162,7 +165,7 @@ class Jobs:
             after = transition.state
             self._keep(before, after)
             if after is not None:
-                self._states[job] = after
+                self._remember(after)
                 for effect in transition.effects:
                     await self._apply(effect, after)
             elif transition.effects:
@@ -302,15 +305,24 @@ class Jobs:
     def _result_path(self, job: JobId) -> Path:
         return self._home.results / f"{job.hex()}.json"
 
+    def _remember(self, state: PartyJob) -> None:
+        job = state.job
+        self._states[job] = state
+        if state.takes_slot:
+            self._taking.add(job)
+        else:
+            self._taking.discard(job)
+        is_ended = state.stage in {*OVER, Stage.FAILED, Stage.REFUSED}
+        if is_ended and not state.is_kept:
+            self._ended.setdefault(job)
+        else:
+            self._ended.pop(job, None)
+
     def _forget(self) -> None:
-        """Drop the oldest ended jobs of others; late words about them do nothing."""
-        ended = [
-            job
-            for job, state in self._states.items()
-            if not state.is_kept and state.stage in {*OVER, Stage.FAILED, Stage.REFUSED}
-        ]
-        for job in ended[: max(0, len(ended) - MAX_FORGOTTEN)]:
-            del self._states[job]
+        """Drop the jobs of others that ended first; late words on them do nothing."""
+        while len(self._ended) > MAX_FORGOTTEN:
+            job = next(iter(self._ended))
+            del self._ended[job], self._states[job]
 
     def _story(self, before: PartyJob | None, after: PartyJob) -> None:
         if before is not None and before.stage is after.stage:
