@@ -71,6 +71,13 @@ class UseLeaf(Structure):
     exp: TimeMs
 
 
+class TrustAuthorities(Structure):
+    """Every leaf that is in use trusts these authorities of the realm too."""
+
+    type: Literal["trust_authorities"] = "trust_authorities"
+    cas: Annotated[tuple[Der, ...], Strict(strict=False), Len(1, 8)]
+
+
 class Prepare(Structure):
     """At a source: read and check the data that the spec asks for.
 
@@ -242,7 +249,16 @@ class JobFailed(Structure):
     reason: Text
 
 
-ToData = Configure | NewTlsKey | UseLeaf | Prepare | StartJob | StopJob | Quit
+ToData = (
+    Configure
+    | NewTlsKey
+    | UseLeaf
+    | TrustAuthorities
+    | Prepare
+    | StartJob
+    | StopJob
+    | Quit
+)
 ToControl = (
     Configured
     | ConfigureFailed
@@ -260,6 +276,7 @@ _MODELS: Mapping[str, type[Structure]] = MappingProxyType(
             Configure,
             NewTlsKey,
             UseLeaf,
+            TrustAuthorities,
             Prepare,
             StartJob,
             StopJob,

@@ -17,6 +17,7 @@ from participant.dataplane.ipc import (
     TlsKeyMade,
     ToControl,
     ToData,
+    TrustAuthorities,
     UseLeaf,
 )
 from participant.dataplane.jobs import JobTable
@@ -75,6 +76,8 @@ class DataPlane:
                 self._emit(TlsKeyMade(csr=csr, spki=spki))
             case UseLeaf():
                 self._identities.use_leaf(order.spki, order.leaf, order.cas)
+            case TrustAuthorities():
+                self._identities.trust(order.cas)
             case Prepare():
                 self._table().prepare(order)
             case StartJob():

@@ -22,6 +22,7 @@ from participant.dataplane.ipc import (
     Quit,
     StartJob,
     StopJob,
+    TrustAuthorities,
     UseLeaf,
 )
 from participant.dataplane.ipc_stream import IpcStream
@@ -40,6 +41,7 @@ _ORDERS: Final = (
     Configure,
     NewTlsKey,
     UseLeaf,
+    TrustAuthorities,
     Prepare,
     StartJob,
     StopJob,

@@ -95,14 +95,21 @@ class Identities:
         listener.sni_callback = self._pick
         for context in (dialler, listener):
             _set_up(context, key, leaf, cas)
-        for older in self._identities.values():
-            _trust((older.dialler, older.listener), cas)
+        self.trust(cas)
         self._identities.pop(spki, None)
         identity = Identity(spki, leaf, info, dialler, listener)
         self._identities[spki] = identity
         while len(self._identities) > MAX_IDENTITIES:
             del self._identities[next(iter(self._identities))]
         return identity
+
+    def trust(self, cas: Sequence[bytes]) -> None:
+        """Let every identity trust these authorities too; DER.
+
+        What an identity trusted before goes with it.
+        """
+        for identity in self._identities.values():
+            _trust((identity.dialler, identity.listener), cas)
 
     def of(self, spki: bytes) -> Identity | None:
         """Return the identity with this SPKI hash, if it is still here."""

@@ -13,7 +13,7 @@ from participant.protocol.identity import Identity, Pin, key_hash
 from shared.crypto.derivation import equal, job_id
 from shared.crypto.keys import check_kem_key
 from shared.errors import CryptoError, RefusalCode, RefusedError
-from shared.messages import CertificateBody, JobOffer, Spec
+from shared.messages import CertificateBody, JobOffer, KeyUse, Spec
 from shared.names import Duty, Fingerprint, Principal
 from shared.protocol.manifest import check_certificate, check_spec
 
@@ -79,10 +79,9 @@ def check_offer(offer: JobOffer, rules: Rules, now_ms: int) -> Spec:
         RefusedError: with the code that the manager is told.
     """
     identity = rules.identity
-    manager_key = signing_key(identity, now_ms)
     consumer = check_certificate(
         offer.consumer_cert,
-        manager_key,
+        signing_keys(identity, now_ms),
         identity.realm.fingerprint,
         now_ms,
         RefusalCode.SPEC_INVALID,
@@ -110,19 +109,19 @@ def check_offer(offer: JobOffer, rules: Rules, now_ms: int) -> Spec:
     return spec
 
 
-def signing_key(identity: Identity, now_ms: int) -> bytes:
-    """Return the manager's newest signing key.
+def signing_keys(identity: Identity, now_ms: int) -> tuple[bytes, ...]:
+    """Return the manager's signing keys in time, newest first.
 
     Raises:
         RefusedError: none is in time by this machine's clock.
     """
-    key = identity.realm.newest_signing_key(now_ms)
-    if key is None:
+    keys = identity.realm.in_time(KeyUse.SIG, now_ms)
+    if not keys:
         raise RefusedError(
             "no key of the manager is in time by this party's clock",
             RefusalCode.INTERNAL,
         )
-    return key
+    return tuple(key.pk for key in keys)
 
 
 def check_policy(policy: Policy, spec: Spec) -> None:

@@ -8,7 +8,7 @@ from participant.protocol.consent import (
     check_pin,
     check_servers,
     new_pins,
-    signing_key,
+    signing_keys,
 )
 from participant.protocol.model import Party, PartyJob, PeerPlan, RecordPins, Run
 from shared.crypto.derivation import manifest_hash, spec_hash
@@ -55,7 +55,7 @@ def start_plan(
     rules = party.rules
     checked = check_start(
         start,
-        manager_key=signing_key(rules.identity, now_ms),
+        manager_keys=signing_keys(rules.identity, now_ms),
         fingerprint=rules.identity.realm.fingerprint,
         me=OwnSide(
             rules.identity.principal, rules.identity.signing.public, party.spkis
@@ -108,7 +108,7 @@ def fetch_plan(state: PartyJob, tickets: JobTickets, party: Party, now_ms: int) 
     if tickets.epoch != state.epoch:
         raise invalid("the tickets are for another epoch")
     fresh = {ticket.s: ticket for ticket in tickets.t}
-    manager_key = signing_key(rules.identity, now_ms)
+    manager_keys = signing_keys(rules.identity, now_ms)
     fingerprint = rules.identity.realm.fingerprint
     certs: dict[Principal, CertificateBody] = {}
     endorsements: dict[Principal, Endorsement] = {}
@@ -121,7 +121,7 @@ def fetch_plan(state: PartyJob, tickets: JobTickets, party: Party, now_ms: int) 
         ticket = fresh.get(entry.p)
         if ticket is None:
             raise invalid(f"{entry.p}: no ticket for it")
-        cert = check_certificate(entry.cert, manager_key, fingerprint, now_ms)
+        cert = check_certificate(entry.cert, manager_keys, fingerprint, now_ms)
         certs[entry.p] = cert
         endorsements[entry.p] = check_endorsement(
             ticket.endorse, ticket.endorse_sig, cert, fingerprint, now_ms

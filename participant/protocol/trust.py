@@ -55,11 +55,6 @@ class RealmView:
                 return key.pk
         return None
 
-    def newest_signing_key(self, now_ms: int) -> bytes | None:
-        """Return the manager's newest signing key that is in time."""
-        keys = self.in_time(KeyUse.SIG, now_ms)
-        return keys[0].pk if keys else None
-
     def kem_key(self, now_ms: int) -> bytes:
         """Return the manager's newest key to seal to.
 
@@ -135,7 +130,7 @@ def check_certificate(
         issuer = realm.signing_key(unpack(CertificateBody, signed.c).iss, now_ms)
         if issuer is None:
             raise RemoteProtocolError("a certificate by an issuer that is not in time")
-        return manifest.check_certificate(signed, issuer, realm.fingerprint, now_ms)
+        return manifest.check_certificate(signed, (issuer,), realm.fingerprint, now_ms)
     except (DecodeError, RefusedError) as error:
         raise RemoteProtocolError(
             f"not a certificate by the manager: {error}"

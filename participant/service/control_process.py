@@ -42,6 +42,7 @@ from shared.errors import (
     TransportError,
 )
 from shared.messages import (
+    KeyUse,
     LogOff,
     RealmDescriptor,
     SignedCertificate,
@@ -212,6 +213,10 @@ class ControlProcess:
         if realm.signed != known.signed:
             _log.info("realm descriptor", extra={"epoch": realm.epoch})
             await self._save(replace(self._identity, realm=realm))
+            now = self.context().now_ms
+            cas = tuple(key.pk for key in realm.in_time(KeyUse.CA, now))
+            if cas:
+                await self._data.order(ipc.TrustAuthorities(cas=cas))
 
     def identity(self) -> Identity:
         """Return the identity as it is now."""

@@ -96,7 +96,7 @@ def pin_of(cert: CertificateBody) -> bytes:
 
 def check_certificate(
     signed: SignedCertificate,
-    manager_key: bytes,
+    manager_keys: tuple[bytes, ...],
     fingerprint: Fingerprint,
     now_ms: int,
     code: RefusalCode = RefusalCode.MANIFEST_INVALID,
@@ -105,7 +105,8 @@ def check_certificate(
 
     Args:
         signed: as received.
-        manager_key: the manager's public signing key, from the realm descriptor.
+        manager_keys: the manager's public signing keys in time, from the realm
+            descriptor.
         fingerprint: the realm's.
         now_ms: by this party's clock.
         code: the refusal's, should there be one.
@@ -113,10 +114,13 @@ def check_certificate(
     Raises:
         RefusedError: it is another's, of another realm, malformed or out of time.
     """
-    if not _verified(manager_key, CERTIFICATE_LABEL, signed.c, signed.sig):
+    for issuer in manager_keys:
+        if _verified(issuer, CERTIFICATE_LABEL, signed.c, signed.sig):
+            break
+    else:
         raise RefusedError("the certificate is not signed by the manager", code)
     cert = _certificate(signed.c, code)
-    if cert.iss != kid(manager_key):
+    if cert.iss != kid(issuer):
         raise RefusedError("the certificate names another issuer's key", code)
     if cert.realm != fingerprint:
         raise RefusedError("the certificate is of another realm", code)
@@ -195,7 +199,7 @@ def check_manifest(
     manifest_bytes: bytes,
     manifest_sig: bytes,
     *,
-    manager_key: bytes,
+    manager_keys: tuple[bytes, ...],
     fingerprint: Fingerprint,
     me: OwnSide,
     accepted: AcceptedOffer,
@@ -207,7 +211,7 @@ def check_manifest(
     Args:
         manifest_bytes: as received.
         manifest_sig: as received.
-        manager_key: the manager's public signing key.
+        manager_keys: the manager's public signing keys in time.
         fingerprint: the realm's.
         me: this party.
         accepted: the offer that it accepted.
@@ -218,7 +222,10 @@ def check_manifest(
         RefusedError: ``manifest_invalid``, ``spec_invalid`` or ``pin_mismatch``;
             its text says which party and what.
     """
-    if not _verifies(manager_key, MANIFEST_LABEL, manifest_bytes, manifest_sig):
+    if not any(
+        _verifies(key, MANIFEST_LABEL, manifest_bytes, manifest_sig)
+        for key in manager_keys
+    ):
         raise invalid("the manifest is not signed by the manager")
     code = RefusalCode.MANIFEST_INVALID
     manifest = _read(Manifest, manifest_bytes, "manifest", code)
@@ -232,7 +239,7 @@ def check_manifest(
         if not talks_to(own, entry):
             continue
         try:
-            cert = check_certificate(entry.cert, manager_key, fingerprint, now_ms)
+            cert = check_certificate(entry.cert, manager_keys, fingerprint, now_ms)
             endorsement = check_endorsement(
                 entry.endorse, entry.endorse_sig, cert, fingerprint, now_ms
             )
@@ -260,7 +267,7 @@ def check_manifest(
 def check_start(
     start: JobStart,
     *,
-    manager_key: bytes,
+    manager_keys: tuple[bytes, ...],
     fingerprint: Fingerprint,
     me: OwnSide,
     accepted: AcceptedOffer,
@@ -274,7 +281,7 @@ def check_start(
 
     Args:
         start: as received.
-        manager_key: as for ``check_manifest``, like everything below.
+        manager_keys: as for ``check_manifest``, like everything below.
         fingerprint: the realm's.
         me: this party.
         accepted: the offer that it accepted.
@@ -291,7 +298,7 @@ def check_start(
     checked = check_manifest(
         start.manifest,
         start.manifest_sig,
-        manager_key=manager_key,
+        manager_keys=manager_keys,
         fingerprint=fingerprint,
         me=me,
         accepted=accepted,

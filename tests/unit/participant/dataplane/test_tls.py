@@ -60,6 +60,19 @@ def test_newer_authorities_are_trusted_by_older_identities() -> None:
     assert identities.newest() is identities.of(newer)
 
 
+def test_an_authority_is_trusted_as_soon_as_the_realm_names_it() -> None:
+    """Peers may show leaves by it before this session has one."""
+    identities = Identities()
+    csr, spki = identities.make_key(NAME)
+    identity = identities.use_leaf(spki, leaf_for(csr), [AUTHORITY.certificate_der])
+    successor = CertificateAuthority.create(REALM, START, START + timedelta(days=180))
+    identities.trust([AUTHORITY.certificate_der, successor.certificate_der])
+
+    assert identities.newest() is identity
+    for context in (identity.dialler, identity.listener):
+        assert len(context.get_ca_certs()) == 2
+
+
 def test_leaf_for_another_key_is_refused() -> None:
     """Neither a key that is not here nor a leaf of another one."""
     identities = Identities()

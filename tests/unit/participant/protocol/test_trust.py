@@ -18,7 +18,6 @@ def test_a_descriptor_of_the_pinned_realm_names_the_managers_keys() -> None:
     assert realm.epoch == 3
     assert realm.signing_key(world.manager.kid, NOW_MS) == world.manager.public
     assert realm.kem_key(NOW_MS) == world.manager_kem.public
-    assert realm.newest_signing_key(NOW_MS + 2 * YEAR_MS) is None
     assert realm.signing_key(world.manager.kid, NOW_MS + 2 * YEAR_MS) is None
     with pytest.raises(CryptoError, match="no key of the manager"):
         realm.kem_key(NOW_MS + 2 * YEAR_MS)

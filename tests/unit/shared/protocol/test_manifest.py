@@ -63,7 +63,10 @@ ISSUED = start_messages(
 )
 MANIFEST = unpack(Manifest, ISSUED.manifest)
 CONSUMER_CERT = check_certificate(
-    certificate(CONSUMER, Role.CLIENT, Io.OUTPUT), MANAGER_KEY.public, FINGERPRINT, NOW
+    certificate(CONSUMER, Role.CLIENT, Io.OUTPUT),
+    (MANAGER_KEY.public,),
+    FINGERPRINT,
+    NOW,
 )
 
 
@@ -83,12 +86,13 @@ class Party:
     offer: AcceptedOffer
     me: OwnSide
     pins: dict[Principal, bytes] = field(default_factory=dict)
+    keys: tuple[bytes, ...] = (MANAGER_KEY.public,)
 
     def check(self) -> CheckedManifest:
         """Check the start."""
         return check_start(
             self.start,
-            manager_key=MANAGER_KEY.public,
+            manager_keys=self.keys,
             fingerprint=FINGERPRINT,
             me=self.me,
             accepted=self.offer,
@@ -489,7 +493,7 @@ def test_a_manifest_can_be_checked_without_its_start() -> None:
     checked = check_manifest(
         anne.start.manifest,
         anne.start.manifest_sig,
-        manager_key=MANAGER_KEY.public,
+        manager_keys=(MANAGER_KEY.public,),
         fingerprint=FINGERPRINT,
         me=anne.me,
         accepted=anne.offer,
@@ -504,6 +508,27 @@ def test_a_manifest_has_one_entry_a_principal() -> None:
     """What the manager makes is what parties accept."""
     assert all(isinstance(entry, ManifestParty) for entry in MANIFEST.parties)
     assert len({entry.p for entry in MANIFEST.parties}) == len(MANIFEST.parties)
+
+
+def test_what_a_former_key_signed_counts_while_the_realm_names_it() -> None:
+    """A rotation disturbs no job; once the key is over everything by it is refused."""
+    successor = SigningKey.from_seed(b"n" * 32).public
+    overlapping = replace(party(ANNE), keys=(successor, MANAGER_KEY.public))
+    over = replace(party(ANNE), keys=(successor,))
+
+    assert overlapping.check() == party(ANNE).check()
+    assert refusal(over.check) == (
+        RefusalCode.MANIFEST_INVALID,
+        "the manifest is not signed by the manager",
+    )
+    assert refusal(
+        lambda: check_certificate(
+            certificate(S1, Role.MPCS), (successor,), FINGERPRINT, NOW
+        )
+    ) == (
+        RefusalCode.MANIFEST_INVALID,
+        "the certificate is not signed by the manager",
+    )
 
 
 # Certificates
@@ -540,7 +565,7 @@ def test_a_certificate_that_does_not_hold_is_refused(
     code = RefusalCode.SPEC_INVALID
 
     assert refusal(
-        lambda: check_certificate(signed, MANAGER_KEY.public, FINGERPRINT, NOW, code)
+        lambda: check_certificate(signed, (MANAGER_KEY.public,), FINGERPRINT, NOW, code)
     ) == (code, text)
 
 
@@ -548,7 +573,7 @@ def test_a_slow_clock_does_not_refuse_a_fresh_certificate() -> None:
     """Within the skew that envelopes allow."""
     signed = certificate(S1, Role.MPCS, nbf=NOW + CLOCK_SKEW_MS)
 
-    cert = check_certificate(signed, MANAGER_KEY.public, FINGERPRINT, NOW)
+    cert = check_certificate(signed, (MANAGER_KEY.public,), FINGERPRINT, NOW)
 
     assert cert.principal == S1
 
@@ -606,7 +631,7 @@ def test_an_endorsement_that_does_not_hold_is_refused(
 def test_a_spec_that_does_not_hold_is_refused(packed: bytes, io: Io, text: str) -> None:
     """Though its consumer signed it."""
     cert = check_certificate(
-        certificate(CONSUMER, Role.CLIENT, io), MANAGER_KEY.public, FINGERPRINT, NOW
+        certificate(CONSUMER, Role.CLIENT, io), (MANAGER_KEY.public,), FINGERPRINT, NOW
     )
     signature = identity(CONSUMER).sign(SPEC_LABEL, packed)
 
