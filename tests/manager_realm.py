@@ -11,6 +11,14 @@ from datetime import UTC, datetime, timedelta
 from manager.protocol.job_state import JobSettings
 from manager.realm.founding import set_up_store
 from manager.realm.keys import ManagerKeys, describe, make_keys
+from manager.realm.rotation import (
+    OVERLAP,
+    SIGNED,
+    Rotated,
+    newest_keys,
+    publish,
+    rotated,
+)
 from manager.service.enrolment import BrokerAddress, TokenRequest, create_token
 from manager.service.loop import Service, ServiceSettings
 from manager.store.sqlite import IN_MEMORY
@@ -175,7 +183,7 @@ class ManagerRealm:
             self.store,
             self.transport,
             self.clock,
-            self.saved[-1] if self.saved else self.keys,
+            self.newest,
             self.saved.append,
             self.provisioner,
             self.entropy,
@@ -184,6 +192,23 @@ class ManagerRealm:
                 JobSettings(self.keys.fingerprint, REALM), provision_in_thread=False
             ),
         )
+
+    @property
+    def newest(self) -> ManagerKeys:
+        """The manager's keys as its file has them."""
+        return self.saved[-1] if self.saved else self.keys
+
+    def rotate(self, *kinds: Rotated, overlap: timedelta = OVERLAP) -> ManagerKeys:
+        """Make new keys, as the command line does; the manager has not taken them."""
+        now = self.clock.now()
+        with self.store.transaction() as unit:
+            before = newest_keys(unit, self.newest)
+            after = rotated(before, frozenset(kinds), now, overlap, self.entropy)
+            root = self.root if SIGNED & set(kinds) else None
+            publish(
+                *(unit, before, after, root, now, self.entropy), is_handed_over=True
+            )
+        return after
 
     async def start(self) -> None:
         """Start the manager."""
@@ -463,9 +488,9 @@ class RawParty:
         return (self.kem,)
 
     def verify_key(self, header: Header, _payload: bytes) -> bytes | None:
-        """Return the manager's key."""
-        key = self.realm.keys.signer.public
-        return key if kid(key) == header.kid else None
+        """Return the manager's key, which may have been rotated."""
+        keys = [pair.signer.public for pair in self.realm.newest.pairs]
+        return next((key for key in keys if kid(key) == header.kid), None)
 
     def job_request(self, servers: int = 2, chosen: bytes = b"i" * 16) -> JobRequest:
         """Return a request for a computation on the dataset ``visits``."""

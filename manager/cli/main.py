@@ -29,6 +29,7 @@ COMMANDS = {
     "backup": "manager.cli.backup:backup",
     "restore": "manager.cli.backup:restore",
     "broker": "manager.cli.broker:broker",
+    "keys": "manager.cli.keys:keys",
     "token": "manager.cli.tokens:token",
     "participants": "manager.cli.participants:participants",
     "jobs": "manager.cli.jobs:jobs",

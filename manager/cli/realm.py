@@ -1,8 +1,6 @@
 """``mpc-manager init`` and ``run``: making a realm and managing it."""
 
-import os
 import secrets
-import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ import click
 from manager.broker.access import broker_access
 from manager.cli.opening import open_keys, open_store, store_place
 from manager.cli.outputs import RealmMade
+from manager.cli.root_password import root_password, root_password_options
 from manager.config import SETTINGS_FILE, ManagerSettings
 from manager.realm.founding import (
     KEY_FILE,
@@ -21,7 +20,9 @@ from manager.realm.founding import (
     descriptor_of,
     init_realm,
 )
+from manager.realm.keys import save_keys
 from manager.realm.private_files import HomeBusyError, locked, make_home
+from manager.realm.rotation import newest_keys
 from manager.service.running import run_service
 from shared.cli import ExitCode, closing, json_output, print_error
 from shared.clock import SystemClock
@@ -29,8 +30,6 @@ from shared.crypto.derivation import fingerprint_text
 from shared.errors import ConfigError
 from shared.names import Realm, check_realm
 from shared.output import json_text, path_text
-
-MAX_PASSWORD_BYTES = 4096
 
 
 @click.command(
@@ -40,18 +39,7 @@ MAX_PASSWORD_BYTES = 4096
     )
 )
 @click.option("--realm", required=True, help="The realm's name; also the vhost's.")
-@click.option(
-    "--root-password-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Its first line encrypts the realm's root key.",
-)
-@click.option(
-    "--root-password-fd",
-    type=int,
-    metavar="N",
-    help="A file descriptor to read that password from.",
-)
+@root_password_options
 @json_output(RealmMade)
 @click.pass_obj
 def init(
@@ -75,7 +63,7 @@ def init(
                 "name another folder with --home",
             )
         _check_settings(settings.home / SETTINGS_FILE, name)
-        password = _password(root_password_file, root_password_fd)
+        password = root_password(root_password_file, root_password_fd, is_new=True)
         fingerprint = init_realm(
             settings.home,
             store_place(settings),
@@ -119,12 +107,17 @@ def run_manager(settings: ManagerSettings) -> int | None:
         with locked(settings.home / LOCK_FILE), _store_to_itself(settings):
             store = open_store(settings, upgrade=True)
             try:
-                if not belongs_to(keys, descriptor_of(store)):
+                with store.reading() as unit:
+                    newest = newest_keys(unit, keys)
+                if newest is not keys:
+                    save_keys(settings.home / KEY_FILE, newest, secrets.token_bytes)
+                if not belongs_to(newest, descriptor_of(store)):
                     raise ConfigError(
-                        "the key file and the store are of different realms",
-                        "restore both from the same backup",
+                        "the key file and the store do not belong together",
+                        "restore both from one backup; if a rotation of keys was"
+                        " interrupted: mpc-manager keys rotate all",
                     )
-                run_service(settings, broker_access(settings), store, keys)
+                run_service(settings, broker_access(settings), store, newest)
             finally:
                 store.close()
     except HomeBusyError as error:
@@ -146,40 +139,6 @@ def _store_to_itself(settings: ManagerSettings) -> Iterator[None]:
     file = place.resolve()
     with locked(file.with_name(f"{file.name}.lock"), f"with the store {file}"):
         yield
-
-
-def _password(file: Path | None, descriptor: int | None) -> bytes:
-    """Return the root key's password: from a file, a descriptor or the prompt."""
-    if file is not None:
-        return _first_line(file.read_bytes())
-    if descriptor is not None:
-        try:
-            with os.fdopen(descriptor, "rb") as stream:
-                return _first_line(stream.read(MAX_PASSWORD_BYTES))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot read file descriptor {descriptor}: {error.strerror}",
-                "open it for the command, such as 3<FILE with --root-password-fd 3",
-            ) from error
-    if not sys.stdin.isatty():
-        raise click.UsageError(
-            "no terminal to ask for the root key's password;"
-            " give --root-password-file or --root-password-fd"
-        )
-    answer: str = click.prompt(
-        "Password for the realm's root key",
-        hide_input=True,
-        confirmation_prompt=True,
-        err=True,
-    )
-    return answer.encode()
-
-
-def _first_line(data: bytes) -> bytes:
-    password = data.split(b"\n", 1)[0].rstrip(b"\r")
-    if not password:
-        raise ConfigError("the password is empty", "put it on the file's first line")
-    return password
 
 
 def _check_settings(path: Path, realm: Realm) -> None:

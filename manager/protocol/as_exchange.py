@@ -34,7 +34,7 @@ from shared.messages import (
     Suite,
     unpack,
 )
-from shared.names import Io, MessageId, Principal, Role, SessionId
+from shared.names import Io, KeyId, MessageId, Principal, Role, SessionId
 from shared.protocol.machine import Context, Received, Transition
 from shared.protocol.manifest import ENDORSEMENT_LABEL
 
@@ -50,7 +50,11 @@ REPLAY_MEMORY: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A principal as the AS exchange sees it; ``cert_ends`` in ms."""
+    """A principal as the AS exchange sees it.
+
+    ``cert_begins``, ``cert_ends``: in ms. ``issuer``: id of the key that signed its
+    certificate.
+    """
 
     principal: Principal
     role: Role
@@ -60,6 +64,7 @@ class Account:
     is_active: bool
     cert_begins: int
     cert_ends: int
+    issuer: KeyId
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +251,13 @@ def _endorsement(
 
 
 def _renewal(account: Account, issuer: Issuer, now: int) -> Issued | None:
-    """Return a fresh certificate when a third of the old one's life is left."""
+    """Return a fresh certificate when a third of the old one's life is left.
+
+    Or when another key than M.sig in use signed it: that one ends with its overlap.
+    """
     left = account.cert_ends - now
-    if left * 3 > account.cert_ends - account.cert_begins:
+    is_former = account.issuer != issuer.signer.kid
+    if left * 3 > account.cert_ends - account.cert_begins and not is_former:
         return None
     issued = certify(
         issuer,
@@ -258,7 +267,7 @@ def _renewal(account: Account, issuer: Issuer, now: int) -> Issued | None:
         (account.sig_pk, account.kem_pk),
         now,
     )
-    return issued if issued.ends > account.cert_ends else None
+    return issued if is_former or issued.ends > account.cert_ends else None
 
 
 def _end(

@@ -7,7 +7,7 @@ from typing import Final
 
 from manager.realm.keys import Entropy, ManagerKeys, describe, make_keys, save_keys
 from manager.realm.private_files import make_home, write_secret
-from manager.store.store import Place, Store
+from manager.store.store import Place, Store, Unit
 from shared import codec
 from shared.crypto.keyfile import (
     DEFAULT_MEMORY_KIB,
@@ -98,7 +98,16 @@ def descriptor_of(store: Store) -> RealmDescriptor:
         StoreError: the store holds none.
     """
     with store.transaction() as unit:
-        data = unit.journal.fact(DESCRIPTOR)
+        return descriptor_of_unit(unit)
+
+
+def descriptor_of_unit(unit: Unit) -> RealmDescriptor:
+    """Return the realm's descriptor, inside a transaction.
+
+    Raises:
+        StoreError: the store holds none.
+    """
+    data = unit.journal.fact(DESCRIPTOR)
     if data is None:
         raise StoreError("the store holds no realm", "restore it, or make a realm anew")
     return unpack(RealmDescriptor, data)

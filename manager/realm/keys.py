@@ -5,7 +5,7 @@ and no password: the manager starts without an operator. It is never in the stor
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -20,13 +20,13 @@ from shared.crypto.keys import KEY_BYTES, KemKey, SigningKey
 from shared.crypto.sealing import NONCE_BYTES, open_with_nonce, seal_with_nonce
 from shared.errors import ConfigError, CryptoError, FrameworkError, UnknownKeyError
 from shared.messages import KeyUse, RealmDescription, RealmDescriptor, RealmKey, Suite
-from shared.names import Fingerprint, Principal, Realm, SessionId
+from shared.names import Fingerprint, KeyId, Principal, Realm, SessionId
 
 KEY_LIFE: Final = timedelta(days=90)
 SLOT: Final = timedelta(hours=12)
 """How long one session key wraps new sessions."""
 REALM_LABEL: Final = b"MPX1-realm\0"
-VERSION: Final = 1
+VERSION: Final = 2
 MIN_VERSION: Final = 1
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _NONE_YET: Final = timedelta(minutes=2)
@@ -41,21 +41,43 @@ def slot_of(now_ms: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPair:
+    """M.sig and M.kem, which come and go together; times in ms."""
+
+    signer: SigningKey
+    kem: KemKey
+    begins: int
+    ends: int
+
+    def __repr__(self) -> str:
+        """Return text that holds nothing of the keys."""
+        return "KeyPair(<redacted>)"
+
+
+@dataclass(frozen=True, slots=True)
+class DatedAuthority:
+    """M.ca; times in ms."""
+
+    authority: CertificateAuthority
+    begins: int
+    ends: int
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerKeys:
     """Everything secret that the manager runs with.
 
-    ``session_keys``: by slot number, at most two while sessions are rewrapped.
-    ``begins``, ``ends``: of the signing, KEM and CA keys, ms.
+    ``pairs``, ``authorities``: the one in use first, then former ones that overlap.
+    ``session_keys``: by slot number, more than one while sessions are rewrapped.
+    ``generation``: counts rotations.
     """
 
     realm: Realm
     root_public: bytes
-    signer: SigningKey
-    kem: KemKey
-    authority: CertificateAuthority
-    begins: int
-    ends: int
+    pairs: tuple[KeyPair, ...]
+    authorities: tuple[DatedAuthority, ...]
     session_keys: tuple[tuple[int, bytes], ...]
+    generation: int = 0
 
     def __repr__(self) -> str:
         """Return text that holds nothing of the keys."""
@@ -65,6 +87,48 @@ class ManagerKeys:
     def fingerprint(self) -> Fingerprint:
         """What ``realm`` means in everything signed."""
         return fingerprint(self.realm, self.root_public)
+
+    @property
+    def signer(self) -> SigningKey:
+        """M.sig in use."""
+        return self.pairs[0].signer
+
+    @property
+    def kem(self) -> KemKey:
+        """M.kem in use."""
+        return self.pairs[0].kem
+
+    @property
+    def ends(self) -> int:
+        """The end of M.sig and M.kem in use, ms."""
+        return self.pairs[0].ends
+
+    @property
+    def authority(self) -> CertificateAuthority:
+        """M.ca in use."""
+        return self.authorities[0].authority
+
+    def kems(self, now_ms: int) -> tuple[KemKey, ...]:
+        """Return every M.kem that may still be sealed to, newest first."""
+        return tuple(pair.kem for pair in self.pairs if now_ms <= pair.ends)
+
+    def certificates(self, now_ms: int) -> tuple[bytes, ...]:
+        """Return the certificate of every M.ca in time, DER, newest first."""
+        return tuple(
+            each.authority.certificate_der
+            for each in self.authorities
+            if now_ms <= each.ends
+        )
+
+    def without_ended(self, now_ms: int) -> "ManagerKeys":
+        """Return the keys without former ones whose overlap is over."""
+        pairs = self.pairs[:1] + tuple(p for p in self.pairs[1:] if now_ms <= p.ends)
+        authorities = self.authorities[:1] + tuple(
+            each for each in self.authorities[1:] if now_ms <= each.ends
+        )
+        if (pairs, authorities) == (self.pairs, self.authorities):
+            return self
+        return replace(self, pairs=pairs, authorities=authorities)
 
     @property
     def slot(self) -> int:
@@ -90,15 +154,15 @@ class ManagerKeys:
         while number < slot:
             number, key = number + 1, next_session_key(key)
             kept = (*self.session_keys, (number, key))
-        return self._with(kept)
+        return replace(self, session_keys=kept)
 
     def without_old(self) -> "ManagerKeys":
         """Return the keys with the newest session key only."""
-        return self._with(((self.slot, self.session_key(self.slot)),))
+        return replace(self, session_keys=((self.slot, self.session_key(self.slot)),))
 
     def with_new_session_key(self, entropy: Entropy) -> "ManagerKeys":
         """Return the keys with a session key under which nothing is wrapped."""
-        return self._with(((self.slot, entropy(KEY_BYTES)),))
+        return replace(self, session_keys=((self.slot, entropy(KEY_BYTES)),))
 
     def wrap_session(self, sid: SessionId, keys: bytes, nonce: bytes) -> bytes:
         """Return a session's keys wrapped under the session key in use."""
@@ -139,60 +203,68 @@ class ManagerKeys:
     def _ticket_aad(self, slot: int, name: tuple[bytes, int, Principal]) -> bytes:
         return b"MPX1-tkey\0" + codec.encode([self.fingerprint, slot, *name])
 
-    def _with(self, session_keys: tuple[tuple[int, bytes], ...]) -> "ManagerKeys":
-        return ManagerKeys(
-            self.realm,
-            self.root_public,
-            self.signer,
-            self.kem,
-            self.authority,
-            self.begins,
-            self.ends,
-            session_keys,
-        )
-
 
 def make_keys(
     realm: Realm, root_public: bytes, now: datetime, entropy: Entropy
 ) -> ManagerKeys:
     """Return fresh keys for a realm."""
-    begins, ends = now - _NONE_YET, now + KEY_LIFE
     return ManagerKeys(
         realm,
         root_public,
-        SigningKey.from_seed(entropy(KEY_BYTES)),
-        KemKey.from_bytes(entropy(KEY_BYTES)),
-        CertificateAuthority.create(realm, begins, ends),
-        to_ms(begins),
-        to_ms(ends) // 1000 * 1000,
+        (make_pair(now, entropy),),
+        (make_authority(realm, now),),
         ((slot_of(to_ms(now)), entropy(KEY_BYTES)),),
     )
 
 
+def make_pair(now: datetime, entropy: Entropy) -> KeyPair:
+    """Return a fresh M.sig and M.kem that begin now."""
+    signer = SigningKey.from_seed(entropy(KEY_BYTES))
+    return KeyPair(signer, KemKey.from_bytes(entropy(KEY_BYTES)), *_times(now))
+
+
+def make_authority(realm: Realm, now: datetime) -> DatedAuthority:
+    """Return a fresh M.ca that begins now."""
+    begins, ends = _times(now)
+    authority = CertificateAuthority.create(realm, from_ms(begins), from_ms(ends))
+    return DatedAuthority(authority, begins, ends)
+
+
+def _times(now: datetime) -> tuple[int, int]:
+    # An X.509 time has whole seconds.
+    return to_ms(now - _NONE_YET), to_ms(now + KEY_LIFE) // 1000 * 1000
+
+
 def describe(keys: ManagerKeys, root: SigningKey, epoch: int) -> RealmDescriptor:
     """Return the realm's descriptor, signed by its root."""
-    times = {"nbf": keys.begins, "exp": keys.ends}
+    described: list[RealmKey] = []
+    for pair in keys.pairs:
+        signer, kem, begins, ends = pair.signer, pair.kem, pair.begins, pair.ends
+        described += (
+            _described(signer.kid, KeyUse.SIG, signer.public, begins, ends),
+            _described(kem.kid, KeyUse.KEM, kem.public, begins, ends),
+        )
+    for each in keys.authorities:
+        certificate = each.authority.certificate_der
+        described.append(
+            _described(
+                each.authority.kid, KeyUse.CA, certificate, each.begins, each.ends
+            )
+        )
     description = RealmDescription(
         v=1,
         realm=keys.realm,
         epoch=epoch,
         root=root.public,
-        keys=(
-            RealmKey(
-                kid=keys.signer.kid, use=KeyUse.SIG, pk=keys.signer.public, **times
-            ),
-            RealmKey(kid=keys.kem.kid, use=KeyUse.KEM, pk=keys.kem.public, **times),
-            RealmKey(
-                kid=keys.authority.kid,
-                use=KeyUse.CA,
-                pk=keys.authority.certificate_der,
-                **times,
-            ),
-        ),
+        keys=tuple(described),
         suites=tuple(int(suite) for suite in Suite),
         min_ver=MIN_VERSION,
     ).pack()
     return RealmDescriptor(rd=description, sig=root.sign(REALM_LABEL, description))
+
+
+def _described(key: KeyId, use: KeyUse, pk: bytes, begins: int, ends: int) -> RealmKey:
+    return RealmKey(kid=key, use=use, pk=pk, nbf=begins, exp=ends)
 
 
 def save_keys(path: Path, keys: ManagerKeys, entropy: Entropy) -> None:
@@ -201,22 +273,8 @@ def save_keys(path: Path, keys: ManagerKeys, entropy: Entropy) -> None:
     Raises:
         ConfigError: it cannot be written; the old one is unchanged.
     """
-    payload = codec.encode(
-        {
-            "v": VERSION,
-            "realm": keys.realm,
-            "root": keys.root_public,
-            "sig_seed": keys.signer.seed,
-            "kem_sk": keys.kem.secret,
-            "ca_key": keys.authority.key_pem,
-            "ca": keys.authority.certificate_der,
-            "nbf": keys.begins,
-            "exp": keys.ends,
-            "sess": [list(entry) for entry in keys.session_keys],
-        }
-    )
     salt, nonce = entropy(SALT_BYTES), entropy(NONCE_BYTES)
-    write_secret(path, seal_key_file(payload, None, salt, nonce))
+    write_secret(path, seal_key_file(pack_keys(keys), None, salt, nonce))
 
 
 def load_keys(path: Path) -> ManagerKeys:
@@ -227,8 +285,7 @@ def load_keys(path: Path) -> ManagerKeys:
     """
     data = read_secret(path)
     try:
-        content = codec.decode_map(open_key_file(data, None))
-        return _keys_of(content)
+        return unpack_keys(open_key_file(data, None))
     except FrameworkError as error:
         raise ConfigError(
             f"{path} does not hold a manager's keys: {error}",
@@ -236,8 +293,57 @@ def load_keys(path: Path) -> ManagerKeys:
         ) from error
 
 
-def _keys_of(content: dict[str, codec.Value]) -> ManagerKeys:
-    match content:
+def pack_keys(keys: ManagerKeys) -> bytes:
+    """Return the keys as one string of bytes, in clear."""
+    return codec.encode(
+        {
+            "v": VERSION,
+            "realm": keys.realm,
+            "root": keys.root_public,
+            "generation": keys.generation,
+            "pairs": [
+                [pair.signer.seed, pair.kem.secret, pair.begins, pair.ends]
+                for pair in keys.pairs
+            ],
+            "cas": [
+                [
+                    each.authority.key_pem,
+                    each.authority.certificate_der,
+                    each.begins,
+                    each.ends,
+                ]
+                for each in keys.authorities
+            ],
+            "sess": [list(entry) for entry in keys.session_keys],
+        }
+    )
+
+
+def unpack_keys(data: bytes) -> ManagerKeys:
+    """Return the keys that ``pack_keys`` packed, in this release or an earlier one.
+
+    Raises:
+        DecodeError: not well-formed.
+        CryptoError: not keys.
+    """
+    match codec.decode_map(data):
+        case {
+            "v": 2,
+            "realm": str(realm),
+            "root": bytes(root),
+            "generation": int(generation),
+            "pairs": [_, *_] as pairs,
+            "cas": [_, *_] as authorities,
+            "sess": list(entries),
+        }:
+            return ManagerKeys(
+                Realm(realm),
+                root,
+                tuple(_pair_of(entry) for entry in pairs),
+                tuple(_authority_of(entry) for entry in authorities),
+                tuple(_session_key_of(entry) for entry in entries),
+                generation,
+            )
         case {
             "v": 1,
             "realm": str(realm),
@@ -253,15 +359,30 @@ def _keys_of(content: dict[str, codec.Value]) -> ManagerKeys:
             return ManagerKeys(
                 Realm(realm),
                 root,
-                SigningKey.from_seed(seed),
-                KemKey.from_bytes(secret),
-                CertificateAuthority.from_pem(authority_key, certificate),
-                begins,
-                ends,
+                (_pair_of([seed, secret, begins, ends]),),
+                (_authority_of([authority_key, certificate, begins, ends]),),
                 tuple(_session_key_of(entry) for entry in entries),
             )
         case _:
             raise CryptoError("a field is missing")
+
+
+def _pair_of(entry: codec.Value) -> KeyPair:
+    match entry:
+        case [bytes(seed), bytes(secret), int(begins), int(ends)]:
+            signer, kem = SigningKey.from_seed(seed), KemKey.from_bytes(secret)
+            return KeyPair(signer, kem, begins, ends)
+        case _:
+            raise CryptoError("a pair of keys is malformed")
+
+
+def _authority_of(entry: codec.Value) -> DatedAuthority:
+    match entry:
+        case [bytes(key), bytes(certificate), int(begins), int(ends)]:
+            authority = CertificateAuthority.from_pem(key, certificate)
+            return DatedAuthority(authority, begins, ends)
+        case _:
+            raise CryptoError("an authority is malformed")
 
 
 def _session_key_of(entry: codec.Value) -> tuple[int, bytes]:
@@ -270,8 +391,3 @@ def _session_key_of(entry: codec.Value) -> tuple[int, bytes]:
             return number, key
         case _:
             raise CryptoError("a session key is malformed")
-
-
-def end_of(keys: ManagerKeys) -> datetime:
-    """Return when the manager's keys end."""
-    return from_ms(keys.ends)

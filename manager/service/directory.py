@@ -60,8 +60,8 @@ class ManagerDirectory:
         return self._memory.up_key(session.sid)
 
     def kem_keys(self) -> tuple[KemKey, ...]:
-        """Return the manager's KEM key."""
-        return (self._keys.kem,)
+        """Return the manager's KEM keys in time."""
+        return self._keys.kems(self._now)
 
     def verify_key(self, header: Header, payload: bytes) -> bytes | None:
         """Return the sender's Ed25519 key if ``header.kid`` is its id.

@@ -249,6 +249,9 @@ class Dispatcher:
             case RegistrationRequest() | RegistrationDone():
                 return Outcome(self._entrance.register(work, received), sealed)
             case AsRequest(nonce=nonce):
+                if proven.kem != self._office.keys.kem.kid:
+                    # It knows former keys only, and would not know who answers.
+                    self._postman.describe_realm_to(work, received.sender)
                 return Outcome(self._entrance.log_in(work, received, nonce), sealed)
             case _:
                 # An err of a peer without a session: no err answers an err.
@@ -301,7 +304,11 @@ class Dispatcher:
         )
         if may_be_told:
             now = work.context.now_ms if is_late else None
-            self._postman.refuse(work, header.s, error.code, header.mid, now)
+            # Sealed to a key that is erased, perhaps: who was away for long.
+            knows_no_key = error.reason is DropReason.UNSEAL and rule.model is AsRequest
+            self._postman.refuse(
+                work, header.s, error.code, header.mid, now, with_realm=knows_no_key
+            )
         return Outcome(
             f"dropped {error.reason}", sealed, error.code, reason=error.reason
         )

@@ -189,7 +189,9 @@ class Entrance:
             memory.half_open(sender),
             sessions.nonce_is_spent(sender, nonce, now),
         )
-        authority = Authority(issuer_of(self._office, work), self._office.keys.ends)
+        authority = Authority(
+            issuer_of(self._office, work), self._office.keys.authorities[0].ends
+        )
         after = as_exchange.step(state, received, work.context, authority)
         outcome = "handled"
         for effect in after.effects:
@@ -223,12 +225,13 @@ class Entrance:
             record.standing is Standing.REGISTERED,
             record.cert_begins,
             record.cert_ends,
+            unpack(CertificateBody, record.cert.c).iss,
         )
 
     def _open_session(self, work: Work, grant: Grant) -> None:
         office, now = self._office, work.context.now_ms
         account = grant.account
-        earliest = from_ms(office.keys.begins)
+        earliest = from_ms(office.keys.authorities[0].begins)
         leaf = office.keys.authority.issue_leaf(
             grant.spki_der,
             office.keys.realm,
@@ -237,7 +240,7 @@ class Entrance:
             max(work.context.now - _BEFORE, earliest),
             from_ms(grant.exp),
         )
-        authorities = (office.keys.authority.certificate_der,)
+        authorities = office.keys.certificates(now)
         established = as_exchange.complete(grant, leaf, authorities, work.context)
         if grant.renewed is not None:
             work.unit.people.take_number(SERIALS)

@@ -114,6 +114,7 @@ class _Standing(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield how things stand now."""
+        keys = self._office.keys
         yield self._jobs()
         yield from self._participants()
         yield self._slots()
@@ -126,7 +127,7 @@ class _Standing(Collector):
         yield _gauge(
             "mpc_manager_keys_end_timestamp_seconds",
             "When the manager's keys end, in seconds since 1970.",
-            self._office.keys.ends / 1000,
+            min(keys.ends, keys.authorities[0].ends) / 1000,
         )
 
     def _jobs(self) -> Metric:

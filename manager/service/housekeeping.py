@@ -9,20 +9,28 @@ from typing import Final, assert_never
 from manager.protocol.as_exchange import HALF_OPEN_LIFE
 from manager.protocol.model import CancelledByOperator, PartyGone
 from manager.protocol.presence import SILENCE, SessionEnded
-from manager.protocol.registration import TokenRevoked
+from manager.protocol.registration import TokenRevoked, TokenStage
+from manager.realm.founding import descriptor_of_unit, epoch_of
 from manager.realm.keys import ManagerKeys, slot_of
+from manager.realm.rotation import (
+    SESSION_SLOT,
+    forget_handed_over,
+    has_newer_keys,
+    newest_keys,
+)
 from manager.service.entrance import TOKEN_TIMERS, Entrance
 from manager.service.job_desk import JOB_TIMERS, JobDesk
 from manager.service.postman import Postman
 from manager.service.work import Office, Work
 from manager.store.records import CommandKind, SessionStanding, TimerRecord
-from manager.store.store import Store, Unit
+from manager.store.store import Store
 from shared.messages import JobStage
 from shared.names import JobId, Principal, TokenId
 from shared.protocol.machine import TimerFired
 
-SESSION_SLOT: Final = "session_slot"
-"""The store's fact that says under which session key everything is wrapped."""
+DESCRIBED: Final = "described_epoch"
+"""The store's fact that says which epoch of the realm everybody was told of."""
+ENROLLING: Final = frozenset({TokenStage.NEW, TokenStage.CLAIMED})
 SUPERSEDED_KEPT: Final = timedelta(seconds=60)
 MAX_TIMERS: Final = 200
 """Most timers that one transaction fires."""
@@ -67,9 +75,12 @@ class Housekeeper:
         self._desk = desk
         self._rounds = rounds
         self._cleaned = 0
+        self._described = 0
 
     def tick(self, work: Work) -> None:
         """Do what is due now."""
+        # First: who hears of new keys too late drops what is signed with them.
+        self._describe_realm(work)
         for kind, argument in work.unit.orders.take_commands():
             self._obey(work, kind, argument)
         for timer in work.unit.mail.due_timers(work.context.now_ms, MAX_TIMERS):
@@ -83,6 +94,7 @@ class Housekeeper:
             work.unit.mail.forget(now)
             work.unit.sessions.forget_nonces(now)
             work.unit.jobs.forget_ticket_keys(now)
+            forget_handed_over(work.unit, now)
 
     def gone(self, work: Work, principal: Principal) -> None:
         """Note that the broker has nobody at a principal's inbox."""
@@ -100,6 +112,23 @@ class Housekeeper:
                 if not party.has_accepted
             }
         )
+
+    def _describe_realm(self, work: Work) -> None:
+        """Send a new descriptor of the realm to everybody, once."""
+        epoch = epoch_of(self._office.descriptor)
+        if self._described == epoch:
+            return
+        # Of the first epoch everybody hears at registration.
+        if int(work.unit.journal.fact(DESCRIBED) or 1) >= epoch:
+            self._described = epoch
+            return
+        for principal in self._office.memory.principals:
+            self._postman.describe_realm_to(work, principal)
+        for token, _ in work.unit.people.tokens():
+            if token.stage in ENROLLING and token.expires > work.context.now_ms:
+                self._postman.describe_realm(work, token.token_id, token.expires)
+        work.unit.journal.set_fact(DESCRIBED, str(epoch).encode())
+        work.note("realm described", "manager", str(epoch))
 
     def _obey(self, work: Work, kind: CommandKind, argument: bytes) -> None:
         _log.info("operator's command", extra={"command": kind.value})
@@ -158,18 +187,21 @@ class Housekeeper:
                 self._desk.presence_event(work, presence.principal, event)
 
 
-def slot_in_use(unit: Unit) -> int | None:
-    """Return the slot under whose key everything is wrapped, once it has turned."""
-    found = unit.journal.fact(SESSION_SLOT)
-    return None if found is None else int(found)
+def take_new_keys(
+    office: Office, store: Store, save: Callable[[ManagerKeys], None]
+) -> None:
+    """Go over to the newest keys, if somebody has rotated them.
 
-
-def follow_session_key(keys: ManagerKeys, slot: int) -> ManagerKeys:
-    """Return the keys as the manager has them that turned the session key to a slot.
-
-    Nothing is wrapped under an older one any more.
+    Raises:
+        ConfigError: they cannot be had.
     """
-    return keys.advanced(slot).without_old() if slot > keys.slot else keys
+    with store.reading() as unit:
+        if not has_newer_keys(unit, office.keys):
+            return
+        keys, descriptor = newest_keys(unit, office.keys), descriptor_of_unit(unit)
+    save(keys)
+    office.keys, office.descriptor = keys, descriptor
+    _log.info("new keys in use", extra={"epoch": epoch_of(descriptor)})
 
 
 def turn_session_key(
@@ -183,22 +215,31 @@ def turn_session_key(
     The old key is in the key file until nothing in the store is wrapped under it,
     so a crash at any point loses no session.
     """
+    keys = office.keys.without_ended(now_ms)
+    if keys is not office.keys:
+        office.keys = keys
+        save(keys)
+        _log.info("former keys erased")
     slot = slot_of(now_ms)
     # Another manager, whose clock is ahead, may have turned it already: never back.
     if slot > office.keys.slot:
         office.keys = office.keys.advanced(slot)
         save(office.keys)
-    if len(office.keys.session_keys) > 1:
-        _rewrap(office, store)
+    if len(office.keys.session_keys) > 1 and _rewrap(office, store):
         office.keys = office.keys.without_old()
         save(office.keys)
         _log.info("session key turned", extra={"slot": office.keys.slot})
 
 
-def _rewrap(office: Office, store: Store) -> None:
-    """Wrap every session and ticket key under the newest session key."""
+def _rewrap(office: Office, store: Store) -> bool:
+    """Wrap every session and ticket key under the newest session key.
+
+    Return whether that was done: keys that came meanwhile may bring another one.
+    """
     keys, memory = office.keys, office.memory
     with store.transaction() as unit:
+        if has_newer_keys(unit, keys):
+            return False
         for session in list(memory.sessions.values()):
             material = memory.session_keys(session.sid)
             if material is not None:
@@ -214,3 +255,4 @@ def _rewrap(office: Office, store: Store) -> None:
             rewrapped.append(replace(kept, slot=keys.slot, wrapped=wrapped))
         unit.jobs.save_ticket_keys(rewrapped)
         unit.journal.set_fact(SESSION_SLOT, str(keys.slot).encode())
+    return True

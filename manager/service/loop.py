@@ -15,6 +15,7 @@ from typing import Final
 from manager.protocol.job_state import JobSettings
 from manager.realm.founding import descriptor_of
 from manager.realm.keys import ManagerKeys
+from manager.realm.rotation import SESSION_SLOT, follow_session_key
 from manager.service.budget import Budget
 from manager.service.dispatch import Dispatcher, Outcome
 from manager.service.entrance import Entrance
@@ -22,8 +23,7 @@ from manager.service.figures import Figures
 from manager.service.housekeeping import (
     Housekeeper,
     Rounds,
-    follow_session_key,
-    slot_in_use,
+    take_new_keys,
     turn_session_key,
 )
 from manager.service.job_desk import JobDesk
@@ -127,7 +127,7 @@ class Service:
             TransportError: the broker refuses a queue.
         """
         self._load()
-        turn_session_key(self._office, self._store, self._now_ms(), self._save_keys)
+        self._look_after_keys()
         self._outbox.recover(self._now_ms())
         await self.tick()
         for queue in MANAGER_QUEUES:
@@ -213,7 +213,7 @@ class Service:
 
     async def tick(self) -> None:
         """Do what is due: timers, commands, ends; publish what comes of it."""
-        turn_session_key(self._office, self._store, self._now_ms(), self._save_keys)
+        self._look_after_keys()
         self._write_counts()
         self._story.sum_up()
         self._transact(self._housekeeper.tick)
@@ -282,15 +282,19 @@ class Service:
     def _load(self) -> None:
         now = self._now_ms()
         with self._store.transaction() as unit:
-            slot = slot_in_use(unit)
+            slot = unit.journal.fact(SESSION_SLOT)
             if slot is not None:
-                self._office.keys = follow_session_key(self._office.keys, slot)
+                self._office.keys = follow_session_key(self._office.keys, int(slot))
             self._office.memory.load(unit, self._office.keys)
         # Nobody could be heard while this process was not there.
         for presence in list(self._office.memory.presences.values()):
             self._office.memory.presences[presence.principal] = replace(
                 presence, seen=now
             )
+
+    def _look_after_keys(self) -> None:
+        take_new_keys(self._office, self._store, self._save_keys)
+        turn_session_key(self._office, self._store, self._now_ms(), self._save_keys)
 
     def _note_gone(self, principals: Iterable[Principal]) -> None:
         def note(work: Work) -> None:

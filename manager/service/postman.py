@@ -36,6 +36,8 @@ from shared.topology import (
 from shared.transport.base import Outgoing
 
 LIFETIME: Final = timedelta(seconds=60)
+DESCRIPTOR_LIFETIME: Final = timedelta(hours=24)
+"""As long as an inbox keeps anything."""
 ERROR_LIFETIME: Final = timedelta(seconds=30)
 REFUSAL_PAUSE: Final = timedelta(seconds=10)
 """One error a peer without a session in so long."""
@@ -128,6 +130,8 @@ class Postman:
         code: ErrorCode,
         re: MessageId,
         now: int | None = None,
+        *,
+        with_realm: bool = False,
     ) -> None:
         """Tell a sender without a session a code, at most once in ten seconds.
 
@@ -137,10 +141,13 @@ class Postman:
             code: what it is told.
             re: the mid that is answered.
             now: the manager's time, where it helps.
+            with_realm: send a registered sender the realm's descriptor first.
         """
         queue = self._queue_of(sender)
         if queue is None or not self._may_refuse(sender, work.context.now_ms):
             return
+        if with_realm and sender in self._office.memory.principals:
+            self.describe_realm_to(work, Principal(sender))
         notice = ErrorNotice(code=code, re=re, now=now)
         self._post(work, notice, sender, queue, Clear(), re)
 
@@ -154,6 +161,19 @@ class Postman:
             Clear(),
             None,
             lifetime=until - work.context.now_ms,
+        )
+
+    def describe_realm_to(self, work: Work, principal: Principal) -> None:
+        """Send the realm's descriptor to somebody who is registered."""
+        role = self._office.memory.principals[principal].role
+        self._post(
+            work,
+            self._office.descriptor,
+            principal,
+            inbox(principal, role).name,
+            Clear(),
+            None,
+            lifetime=DESCRIPTOR_LIFETIME // _MILLISECOND,
         )
 
     def _queue_of(self, sender: str) -> str | None:

@@ -18,10 +18,11 @@ from manager.config import ManagerSettings
 from manager.protocol.job_state import JobSettings
 from manager.realm.founding import KEY_FILE
 from manager.realm.keys import ManagerKeys, save_keys
-from manager.service.housekeeping import Rounds, follow_session_key
+from manager.realm.rotation import newest_keys
+from manager.service.housekeeping import Rounds
 from manager.service.loop import Service, ServiceSettings
 from manager.service.turns import Means, Turns
-from manager.store.store import Store
+from manager.store.store import Store, Unit
 from shared.clock import SystemClock
 from shared.collector import spare_what_is_loaded
 from shared.crypto.derivation import fingerprint_text
@@ -170,8 +171,8 @@ class _Process:
         save_keys(self._key_file, keys, secrets.token_bytes)
         self._keys = keys
 
-    def _follow(self, slot: int) -> None:
-        keys = follow_session_key(self._keys, slot)
+    def _follow(self, unit: Unit) -> None:
+        keys = newest_keys(unit, self._keys)
         if keys is not self._keys:
             self._save(keys)
 

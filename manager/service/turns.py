@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Final
 
 from manager.protocol.lease import Lease, is_free, released, renewed, taken
-from manager.service.housekeeping import slot_in_use
 from manager.store.migrations import check_version
 from manager.store.store import LeaseLostError, Store, Unit
 from shared.errors import StoreError, TransportError
@@ -40,7 +39,7 @@ class Means:
     ``transport``: makes a new way to the broker. ``work``: manages on a store until
     told to stop, on a transport that it connects and closes, and calls back when it is
     ready. ``cut_off``: closes every connection of a manager at the broker; blocks.
-    ``follow``: turns this home's copy of the session key to a slot.
+    ``follow``: keeps this home's copy of the keys up to date.
     """
 
     transport: Callable[[], Transport]
@@ -48,7 +47,7 @@ class Means:
         [Store, Transport, asyncio.Event, Callable[[], None]], Awaitable[None]
     ]
     cut_off: Callable[[], None]
-    follow: Callable[[int], None]
+    follow: Callable[[Unit], None]
 
 
 class Turns:
@@ -70,7 +69,8 @@ class Turns:
         """Wait, manage, and wait again, until told to stop.
 
         Raises:
-            ConfigError: a later release has changed the store.
+            ConfigError: a later release has changed the store, or the keys
+            cannot be had.
             StoreError: the database cannot be read at the beginning.
             TransportError: the broker is not there at the beginning, or refuses.
         """
@@ -99,7 +99,8 @@ class Turns:
         """Return the store for this manager's turn, if the lease is free.
 
         Raises:
-            ConfigError: a later release has changed the store.
+            ConfigError: a later release has changed the store, or the keys
+            cannot be had.
             StoreError: the database does not answer.
         """
         if not self._look():
@@ -119,9 +120,7 @@ class Turns:
         with self._store.reading() as unit:
             _check(unit)
             lease, now = unit.leases.get(), unit.leases.now_ms()
-            slot = slot_in_use(unit)
-        if slot is not None:
-            self._means.follow(slot)
+            self._means.follow(unit)
         return is_free(lease, now)
 
     async def _wait(self, waiting: Transport, stop: asyncio.Event) -> Store | None:

@@ -23,7 +23,7 @@ from shared.envelope.layout import (
 from shared.errors import CryptoError, DecodeError, ErrorCode, RemoteProtocolError
 from shared.messages import CATALOGUE, Message, Rule, Suite, Way, read
 from shared.messages.wire import unpack
-from shared.names import MANAGER, Fingerprint
+from shared.names import MANAGER, Fingerprint, KeyId
 
 _SUITES = frozenset(suite.value for suite in Suite)
 
@@ -93,13 +93,17 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """An envelope whose sender is proven; ``payload`` is not yet parsed."""
+    """An envelope whose sender is proven; ``payload`` is not yet parsed.
+
+    ``kem``: id of the receiver's key to which it was sealed, in suite 1.
+    """
 
     header: Header
     rule: Rule
     suite: Suite
     payload: bytes
     digest: bytes
+    kem: KeyId | None = None
 
 
 class Directory(Protocol):
@@ -201,7 +205,7 @@ def prove(sealed: Sealed, directory: Directory, fingerprint: Fingerprint) -> Pro
         DroppedError: no key, does not open, or not signed by the claimed sender.
     """
     header = sealed.header
-    plaintext = _open_body(sealed, directory)
+    plaintext, kem = _open_body(sealed, directory)
     if len(plaintext) < SIGNATURE_BYTES:
         raise DroppedError(DropReason.UNSEAL, header)
     signature, payload = plaintext[:SIGNATURE_BYTES], plaintext[SIGNATURE_BYTES:]
@@ -217,7 +221,7 @@ def prove(sealed: Sealed, directory: Directory, fingerprint: Fingerprint) -> Pro
         )
     except CryptoError as error:
         raise DroppedError(DropReason.SIGNATURE, header) from error
-    return Proven(header, sealed.rule, sealed.suite, payload, sealed.digest)
+    return Proven(header, sealed.rule, sealed.suite, payload, sealed.digest, kem)
 
 
 def message_of(proven: Proven) -> Message:
@@ -234,18 +238,19 @@ def message_of(proven: Proven) -> Message:
         ) from error
 
 
-def _open_body(sealed: Sealed, directory: Directory) -> bytes:
+def _open_body(sealed: Sealed, directory: Directory) -> tuple[bytes, KeyId | None]:
     if sealed.suite is Suite.CLEAR:
-        return sealed.body
+        return sealed.body, None
     if sealed.suite is Suite.SESSION:
         key = directory.session_key(sealed.header)
         try:
-            return open_with_nonce(key, sealed.associated, sealed.body)
+            return open_with_nonce(key, sealed.associated, sealed.body), None
         except CryptoError as error:
             raise DroppedError(DropReason.UNSEAL, sealed.header) from error
     for kem in directory.kem_keys():
         try:
-            return hpke_open(kem, SEAL_LABEL + sealed.associated, sealed.body)
+            plaintext = hpke_open(kem, SEAL_LABEL + sealed.associated, sealed.body)
         except CryptoError:
             continue
+        return plaintext, kem.kid
     raise DroppedError(DropReason.UNSEAL, sealed.header)

@@ -13,7 +13,8 @@ import pytest
 from manager.broker.node import PrivateNode
 from manager.cli.demo_cluster import Party
 from manager.protocol.lease import Lease
-from manager.realm.founding import KEY_FILE, init_realm
+from manager.realm.founding import KEY_FILE, ROOT_FILE, init_realm
+from manager.realm.keys import load_keys
 from manager.store.postgresql import parse_url
 from shared.clock import SystemClock
 from shared.messages import JobStage
@@ -246,6 +247,35 @@ def test_a_manager_that_ends_in_good_order_leaves_the_lease(live: SharedRealm) -
     assert live.active() == other
     assert live.lease().epoch == epoch + 1
     assert job["state"] == "done"
+
+
+def test_both_managers_go_over_to_new_keys(live: SharedRealm) -> None:
+    """Rotated from the home of the one that waits; the other one is killed then."""
+    epoch, name = live.lease().epoch, live.active()
+    [other] = {FIRST, SECOND} - {name}
+    paths = [live.home(each) / KEY_FILE for each in (FIRST, SECOND)]
+    old = load_keys(paths[0])
+    word = live.folder / "root.password"
+    word.write_text("pw\n")
+    root = str(live.home(FIRST) / ROOT_FILE)
+    rotate = ("keys", "rotate", "all", "--root", root)
+    done = live._begin(
+        "manager", other, (*rotate, "--root-password-file", str(word))
+    ).wait()
+    until(
+        lambda: {load_keys(path).generation for path in paths} == {old.generation + 1},
+        "both have the new keys",
+    )
+    during = live.mean(ANALYST, *TWO)
+    live.kill(name)
+    live.taken_over_from(name, epoch)
+    after = live.mean(ANALYST, *TWO)
+    first, second = map(load_keys, paths)
+
+    assert done.code == 0
+    assert first.signer.kid == second.signer.kid != old.signer.kid
+    assert first.session_keys == second.session_keys != old.session_keys
+    assert during["state"] == after["state"] == "done"
 
 
 def test_a_restart_of_the_database_is_waited_for(

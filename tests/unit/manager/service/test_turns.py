@@ -9,12 +9,12 @@ import pytest
 
 from manager.protocol.lease import Lease, released
 from manager.realm.keys import SLOT
-from manager.service.housekeeping import slot_in_use
+from manager.realm.rotation import SESSION_SLOT
 from manager.service.loop import Service
 from manager.service.turns import Means, Turns
 from manager.store.schema import SCHEMA_VERSION
 from manager.store.sqlite import IN_MEMORY
-from manager.store.store import LeaseLostError, Store
+from manager.store.store import LeaseLostError, Store, Unit
 from shared import topology
 from shared.errors import ConfigError, TransportError
 from shared.messages import JobClosed, JobStart, Status
@@ -159,27 +159,32 @@ def test_a_copy_of_the_key_file_follows_the_session_key(behind: timedelta) -> No
         realm.clock.move(-behind.total_seconds())
         await realm.take_over(with_a_copy=True)
         with realm.store.transaction() as unit:
-            slot = slot_in_use(unit)
+            slot = unit.journal.fact(SESSION_SLOT)
         kept = realm.service._office.keys
         parties[3].send(parties[3].job_request())
         await realm.settle()
         await _accept(parties)
         await realm.settle()
 
-        assert slot == begin + 1
-        assert [number for number, _ in kept.session_keys] == [slot]
+        assert slot == str(begin + 1).encode()
+        assert [number for number, _ in kept.session_keys] == [begin + 1]
         assert _starts(parties) == [1, 1, 1, 1]
 
     run(history())
 
 
-def _turns(store: Store, name: str, followed: list[int] | None = None) -> Turns:
+def _turns(
+    store: Store, name: str, followed: list[bytes | None] | None = None
+) -> Turns:
     """Return a manager that only looks and takes."""
 
     def never(*_: object) -> NoReturn:
         raise AssertionError("it has not begun")
 
-    follow = ([] if followed is None else followed).append
+    def follow(unit: Unit) -> None:
+        if followed is not None:
+            followed.append(unit.journal.fact(SESSION_SLOT))
+
     return Turns(store, name, Means(never, never, never, follow))
 
 
@@ -209,14 +214,14 @@ def test_a_waiting_manager_follows_the_session_key() -> None:
     """Its copy of an older key is erased soon after the active one erased it."""
     store = Store.create(IN_MEMORY)
     _turns(store, "a").take()
-    followed: list[int] = []
+    followed: list[bytes | None] = []
     waiting = _turns(store, "b", followed)
     waiting.take()
     with store.transaction() as unit:
         unit.journal.set_fact("session_slot", b"77")
     waiting.take()
 
-    assert followed == [77]
+    assert followed == [None, b"77"]
 
 
 def test_a_manager_of_an_earlier_release_does_not_wait_for_its_turn() -> None:
