@@ -19,6 +19,7 @@ from manager.realm.archive import NAMES, Contents, read_archive, write_archive
 from manager.realm.founding import KEY_FILE, belongs_to, descriptor_of
 from manager.realm.keys import Entropy, ManagerKeys, load_keys, save_keys
 from manager.realm.private_files import make_home, move_private
+from manager.realm.rotation import has_newer_keys
 from manager.store.copying import copy_store
 from manager.store.records import AuditRecord, Task, TaskKind
 from manager.store.store import Store
@@ -218,6 +219,11 @@ def _check(keys: ManagerKeys, database: Path) -> None:
                 "the key file and the store are of different realms",
                 "bring both of the same realm together first",
             )
+        with store.reading() as unit:
+            if has_newer_keys(unit, keys):
+                raise ConfigError(
+                    "the manager's keys are being rotated", "try again in a moment"
+                )
     finally:
         store.close()
 

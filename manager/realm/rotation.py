@@ -42,7 +42,9 @@ MAX_KEYS: Final = 8
 SESSION_SLOT: Final = "session_slot"
 """The store's fact that says under which session key everything is wrapped."""
 ROTATED: Final = "rotated_keys"
-"""The store's fact that says how often keys were rotated, and holds the newest."""
+"""The store's fact that says how often keys were rotated, and holds the newest.
+
+Those of a day, in order: who has missed several needs the session key of each."""
 _LABEL: Final = b"MPX1-keys\0"
 
 
@@ -149,7 +151,8 @@ def publish(
             pack_keys(after),
             entropy(NONCE_BYTES),
         )
-    _keep(unit, _Package(after.generation, slot, to_ms(now + HANDED_OVER), wrapped))
+    made = _Package(after.generation, slot, to_ms(now + HANDED_OVER), wrapped)
+    _keep(unit, (*(each for each in _packages(unit) if each.wrapped), made))
     unit.journal.add_audit(
         AuditRecord(to_ms(now), "keys rotated", "manager", str(after.generation))
     )
@@ -161,9 +164,9 @@ def newest_keys(unit: Unit, keys: ManagerKeys) -> ManagerKeys:
     Raises:
         ConfigError: others were made and cannot be had from the store.
     """
-    package = _package(unit)
-    if package is not None and package.generation > keys.generation:
-        keys = _unwrapped(package, keys)
+    for package in _packages(unit):
+        if package.generation > keys.generation:
+            keys = _unwrapped(package, keys)
     found = unit.journal.fact(SESSION_SLOT)
     return keys if found is None else follow_session_key(keys, int(found))
 
@@ -180,15 +183,20 @@ def follow_session_key(keys: ManagerKeys, slot: int) -> ManagerKeys:
 
 def has_newer_keys(unit: Unit, keys: ManagerKeys) -> bool:
     """Say whether somebody has rotated the keys since."""
-    package = _package(unit)
-    return package is not None and package.generation > keys.generation
+    packages = _packages(unit)
+    return bool(packages) and packages[-1].generation > keys.generation
 
 
 def forget_handed_over(unit: Unit, now_ms: int) -> None:
     """Erase wrapped keys from the store once their time is over."""
-    package = _package(unit)
-    if package is not None and package.wrapped and package.until <= now_ms:
-        _keep(unit, replace(package, wrapped=b""))
+    packages = _packages(unit)
+    if not packages:
+        return
+    kept = [each for each in packages[:-1] if each.until > now_ms]
+    last = packages[-1]
+    kept.append(last if last.until > now_ms else replace(last, wrapped=b""))
+    if tuple(kept) != packages:
+        _keep(unit, tuple(kept))
 
 
 def open_root(path: Path, keys: ManagerKeys, password: bytes) -> SigningKey:
@@ -229,22 +237,27 @@ def _associated(keys: ManagerKeys, slot: int, generation: int) -> bytes:
     return _LABEL + codec.encode([keys.fingerprint, slot, generation])
 
 
-def _package(unit: Unit) -> _Package | None:
+def _packages(unit: Unit) -> tuple[_Package, ...]:
     data = unit.journal.fact(ROTATED)
-    if data is None:
-        return None
-    match codec.decode(data):
+    match None if data is None else codec.decode(data):
+        case None:
+            return ()
+        case list(entries):
+            return tuple(map(_package_of, entries))
+        case _:
+            raise StoreError("the store holds no keys where it should")
+
+
+def _package_of(entry: codec.Value) -> _Package:
+    match entry:
         case [int(generation), int(slot), int(until), bytes(wrapped)]:
             return _Package(generation, slot, until, wrapped)
         case _:
             raise StoreError("the store holds no keys where it should")
 
 
-def _keep(unit: Unit, package: _Package) -> None:
-    fields: list[codec.Value] = [
-        package.generation,
-        package.slot,
-        package.until,
-        package.wrapped,
+def _keep(unit: Unit, packages: tuple[_Package, ...]) -> None:
+    entries: list[codec.Value] = [
+        [each.generation, each.slot, each.until, each.wrapped] for each in packages
     ]
-    unit.journal.set_fact(ROTATED, codec.encode(fields))
+    unit.journal.set_fact(ROTATED, codec.encode(entries))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from manager.realm.rotation import Rotated
 from participant.columns import Missing
 from participant.protocol.model import OVER
 from participant.service.question import Question
@@ -16,6 +17,7 @@ from tests.simulation.party import COLUMN, DATASET, SimParty
 from tests.simulation.realm import SimRealm
 
 MAX_JOBS: Final = 3
+MAX_ROTATIONS: Final = 4
 FROZEN_AT_MOST: Final = 20_000
 CALM_STEP: Final = 8
 CALM_ROUNDS: Final = 30
@@ -36,6 +38,7 @@ WEIGHTS: Final = {
     "manager unpublished": 2,
     "manager unacknowledged": 2,
     "manager dies": 1,
+    "rotate": 2,
     "looks": 3,
     "unheard": 3,
     "reconnect": 1,
@@ -67,6 +70,7 @@ class History:
     trace: list[str] = field(default_factory=list)
     asked: list[tuple[SimParty, JobId]] = field(default_factory=list)
     frozen: dict[str, int] = field(default_factory=dict)
+    rotations: int = 0
 
     def __post_init__(self) -> None:  # noqa: D105 - makes the rest
         self.dice = Dice(f"history {self.seed}")
@@ -96,6 +100,8 @@ class History:
                 self._data(fails=action == "data fails")
             case "submit":
                 self.submit()
+            case "rotate":
+                self._rotate()
             case "cancel":
                 consumer, job = self.dice.pick(self.asked)
                 if consumer.jobs[job].stage not in OVER:
@@ -161,6 +167,14 @@ class History:
             seconds=20 + self.dice.below(40),
         )
         self.asked.append((consumer, consumer.submit(asked)))
+
+    def _rotate(self) -> None:
+        """Let an operator rotate keys; a manager that runs takes them soon."""
+        kinds = [*Rotated, None]
+        kind = kinds[self.dice.below(len(kinds))]
+        if self.rotations < MAX_ROTATIONS:
+            self.rotations += 1
+            self.realm.rotate(*(Rotated if kind is None else (kind,)))
 
     def _faults(self) -> None:
         self.realm.broker.faults = Faults(
@@ -244,5 +258,8 @@ class History:
     def secrets(self) -> set[bytes]:
         """Return every key that was made or handed out in this history."""
         found = {secret for party in self.realm.parties for secret in party.secrets}
-        keys = self.realm.saved[-1] if self.realm.saved else self.realm.keys
-        return found | {key for _, key in keys.session_keys}
+        for keys in (*self.realm.saved, self.realm.newest):
+            found |= {key for _, key in keys.session_keys}
+            found |= {pair.signer.seed for pair in keys.pairs}
+            found |= {pair.kem.secret for pair in keys.pairs}
+        return found

@@ -31,6 +31,7 @@ from participant.protocol.model import (
     SessionBegan,
     Stop,
 )
+from participant.protocol.trust import check_descriptor
 from participant.service.orders import start_order
 from participant.service.outbox import Letter
 from participant.service.question import Question, check_spec, make_request
@@ -48,6 +49,8 @@ from shared.messages import (
     JobStart,
     JobState,
     JobTickets,
+    RealmDescriptor,
+    SignedRealm,
     Status,
     unpack,
 )
@@ -218,10 +221,12 @@ class SimParty:
             return
         asking, self.asking, context = self.asking, None, self.context()
         try:
-            session, _ = as_exchange.accept(asking, self.identity, reply, context)
+            session, cert = as_exchange.accept(asking, self.identity, reply, context)
         except RemoteProtocolError:
             self.log_in_at = self.now_ms + 1000  # it answers an older request
             return
+        if cert is not None:
+            self.identity = replace(self.identity, cert=cert)
         self.secrets |= {session.up, session.down, asking.ephemeral.secret}
         self.log_in_at = session.renew_at
         self.mail.sessions = self.mail.sessions.with_session(session, self.now_ms)
@@ -336,6 +341,8 @@ class SimParty:
             self._replied(message)
         elif isinstance(message, ErrorNotice):
             self._take_error(message)
+        elif isinstance(message, RealmDescriptor):
+            self._take_descriptor(message)
         elif isinstance(message, JobState):
             for entry in message.jobs:
                 self.feed(entry.job, received)
@@ -347,6 +354,14 @@ class SimParty:
                 self.secrets |= {message.k_tkt} if message.k_tkt else set()
                 self.secrets |= {ticket.k_cs for ticket in message.t or ()}
             self.feed(message.job, received)
+
+    def _take_descriptor(self, message: RealmDescriptor) -> None:
+        known, signed = self.identity.realm, SignedRealm(rd=message.rd, sig=message.sig)
+        try:
+            realm = check_descriptor(signed, known.fingerprint, known.epoch)
+        except RemoteProtocolError:
+            return  # of an epoch that is over: it came late
+        self.identity = replace(self.identity, realm=realm)
 
     def _take_error(self, notice: ErrorNotice) -> None:
         answered = self.mail.answered(notice.re)

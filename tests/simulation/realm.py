@@ -30,7 +30,7 @@ class SimRealm(ManagerRealm):
 
     def __post_init__(self) -> None:  # noqa: D105 - makes the rest
         start = template()
-        self.keys, self.store = start.keys, start.restored()
+        self.root, self.keys, self.store = start.root, start.keys, start.restored()
         self.entropy = self.dice.of("manager").draw
         self.broker = MemoryBroker(self.dice.of("broker").draw, now=self.clock.now)
         self.provisioner = MemoryProvisioner(self.broker)

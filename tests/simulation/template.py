@@ -14,6 +14,7 @@ from manager.realm.keys import ManagerKeys
 from manager.store.store import Store
 from participant.protocol.identity import BrokerLogin, Identity
 from participant.protocol.trust import check_descriptor
+from shared.crypto.keys import SigningKey
 from shared.messages import RegistrationReply
 from shared.names import Io, Role
 from tests.manager_realm import ManagerRealm, RawParty, stream
@@ -63,6 +64,7 @@ class Newcomer(RawParty):
 class Template:
     """``image``: the store as it is when everybody has logged in."""
 
+    root: SigningKey
     keys: ManagerKeys
     parties: tuple[SimParty, ...]
     store: Store
@@ -100,9 +102,11 @@ async def _made() -> Template:
         secrets |= {identity.journal_key, *party.secrets}
     image = sqlite3.connect(":memory:")
     _driver(realm.store).backup(image)
-    keys = realm.saved[-1] if realm.saved else realm.keys
+    keys = realm.newest
     secrets |= {key for _, key in keys.session_keys}
-    return Template(keys, tuple(parties), realm.store, image, frozenset(secrets))
+    return Template(
+        realm.root, keys, tuple(parties), realm.store, image, frozenset(secrets)
+    )
 
 
 async def _log_in(realm: ManagerRealm, party: SimParty) -> None:

@@ -30,7 +30,7 @@ PAGES = sorted(
         *(ROOT / "examples").rglob("*.md"),
     ]
 )
-NEGATIVE_TESTS = 64
+NEGATIVE_TESTS = 65
 
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

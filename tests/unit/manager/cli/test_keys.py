@@ -116,6 +116,23 @@ def test_a_manager_that_does_not_take_the_keys_is_told_of(
     assert load_keys(home / KEY_FILE).generation == 0
 
 
+def test_a_manager_that_starts_takes_keys_that_it_missed(home: Path) -> None:
+    """It ended before it had taken them; a backup of that moment would be worth nothing."""
+    with locked(home / LOCK_FILE), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "LONGEST_WAIT_SECONDS", 0.0)
+        call(home, "rotate", "sessions")
+    arguments = ["--home", str(home)]
+    file = str(home.parent / "realm.backup")
+    too_early = run(manager, PROGRAM, [*arguments, "backup", file])
+    without_broker = run(manager, PROGRAM, [*arguments, "run"])
+    in_time = run(manager, PROGRAM, [*arguments, "backup", file])
+
+    assert too_early == ExitCode.CONFIGURATION
+    assert without_broker == ExitCode.UNREACHABLE
+    assert load_keys(home / KEY_FILE).generation == 1
+    assert in_time == ExitCode.DONE
+
+
 def test_a_key_whose_time_is_over_is_shown_so() -> None:
     """As long as a descriptor names it."""
     root = SigningKey.from_seed(bytes(32))

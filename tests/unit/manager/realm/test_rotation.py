@@ -224,6 +224,26 @@ def test_who_has_another_session_key_opens_nothing() -> None:
             newest_keys(unit, keys)
 
 
+def test_several_rotations_are_taken_in_order() -> None:
+    """Each is wrapped under the session key that the one before may have brought."""
+    before = fresh()
+    store = _store(before)
+    first = _rotate(before)
+    second = rotated(first, ALL, START, OVERLAP, stream("r2"))
+    later = START + timedelta(hours=1)
+    with store.transaction() as unit:
+        publish(unit, before, first, ROOT, START, stream("p"), is_handed_over=True)
+        publish(unit, first, second, ROOT, later, stream("q"), is_handed_over=True)
+        taken = newest_keys(unit, before)
+        # A key file that has the first needs the second alone.
+        forget_handed_over(unit, to_ms(START + HANDED_OVER))
+        followed = newest_keys(unit, first)
+        with pytest.raises(ConfigError, match="elsewhere"):
+            newest_keys(unit, before)
+
+    assert pack_keys(taken) == pack_keys(followed) == pack_keys(second)
+
+
 def test_wrapped_keys_are_erased_after_a_day() -> None:
     """Who comes later is told to copy the file."""
     before = fresh()
@@ -247,9 +267,11 @@ def test_a_store_without_rotations_has_nothing_to_forget() -> None:
         forget_handed_over(unit, NOW)
 
         assert newest_keys(unit, keys) is keys
-        unit.journal.set_fact(ROTATED, codec.encode([1]))
-        with pytest.raises(StoreError):
-            newest_keys(unit, keys)
+        forms: list[codec.Value] = [[1], 1]
+        for damaged in forms:
+            unit.journal.set_fact(ROTATED, codec.encode(damaged))
+            with pytest.raises(StoreError):
+                newest_keys(unit, keys)
 
 
 def test_a_manager_that_was_away_follows_the_session_key_too() -> None:

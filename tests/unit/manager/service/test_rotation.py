@@ -189,7 +189,7 @@ def test_a_login_to_a_former_key_is_told_of_the_new_one_first() -> None:
     run(history())
 
 
-def test_a_key_whose_overlap_is_over_opens_nothing() -> None:
+def test_65_a_key_whose_overlap_is_over_opens_nothing() -> None:
     """Nor is its authority named; its sender hears of the new one and may come in."""
 
     async def history() -> None:

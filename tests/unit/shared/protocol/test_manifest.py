@@ -510,7 +510,7 @@ def test_a_manifest_has_one_entry_a_principal() -> None:
     assert len({entry.p for entry in MANIFEST.parties}) == len(MANIFEST.parties)
 
 
-def test_what_a_former_key_signed_counts_while_the_realm_names_it() -> None:
+def test_65_what_a_former_key_signed_counts_while_the_realm_names_it() -> None:
     """A rotation disturbs no job; once the key is over everything by it is refused."""
     successor = SigningKey.from_seed(b"n" * 32).public
     overlapping = replace(party(ANNE), keys=(successor, MANAGER_KEY.public))
