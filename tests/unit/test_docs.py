@@ -217,6 +217,16 @@ def test_every_message_is_in_a_diagram() -> None:
     assert not (set(CATALOGUE) | frames) - said
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_diagram_holds_what_mermaid_cannot_read(page: Path) -> None:
+    """A semicolon ends a statement there, so half of the text would be an error."""
+    drawn = re.findall(
+        r"^```mermaid\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+
+    assert [line for part in drawn for line in part.splitlines() if ";" in line] == []
+
+
 @pytest.mark.parametrize("kind", [ManagerSettings, ParticipantSettings, PolicyFile])
 def test_every_setting_is_described(kind: type[BaseModel]) -> None:
     """Errors about settings send their reader to the documentation."""
