@@ -7,7 +7,7 @@ WORKDIR /source
 COPY pyproject.toml ./
 RUN python3 -m venv /opt/mpc \
     && /opt/mpc/bin/pip install --no-cache-dir $(/opt/mpc/bin/python -c \
-        'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"])')
+        'import tomllib; it = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*it["dependencies"], *it["optional-dependencies"]["postgresql"])')
 COPY README.md LICENSE ./
 COPY broker_config broker_config
 COPY shared shared
@@ -24,7 +24,7 @@ COPY docker /opt/mpc/docker
 # on which it is mounted first.
 RUN chmod 0755 /opt/mpc/docker /opt/mpc/docker/* \
     && install -d -m 0755 /mpc /mpc/broker /mpc/tokens /mpc/data \
-    && cd /mpc && install -d -o 999 -g 999 -m 0700 home root token broker/node \
+    && cd /mpc && install -d -o 999 -g 999 -m 0700 home homes/2 root token database broker/node \
         broker/access tokens/server1 tokens/server2 tokens/server3 tokens/source1 \
         tokens/source2 tokens/source3 tokens/analyst
 ENV PATH=/opt/mpc/docker:/opt/mpc/bin:/usr/local/bin:/usr/bin:/bin \

@@ -15,7 +15,11 @@ PROGRAMS := mpc-manager=manager.cli.main:manager mpc-participant=participant.cli
 # What must be covered to the last branch; `include` in pyproject.toml names it.
 COVERAGE := --cov --cov-report=term --cov-fail-under=100
 
-.PHONY: help setup rabbitmq postgresql demo test compose-test bench screenshots clean
+# Whose packages `sbom` lists, and where.
+OF ?= $(BIN)/python
+SBOM ?= sbom.json
+
+.PHONY: help setup rabbitmq postgresql demo test compose-test bench screenshots sbom clean
 
 help:
 	@echo 'make setup   virtual environment in .venv, and RabbitMQ'
@@ -24,6 +28,7 @@ help:
 	@echo 'make compose-test   the container deployment, in a container engine (root only)'
 	@echo 'make bench   measure everything, each figure beside its floor'
 	@echo 'make screenshots  pictures of the monitors, with Chromium'
+	@echo 'make sbom    a bill of materials (CycloneDX) of what is installed: sbom.json'
 	@echo 'make clean   remove everything that was made here'
 
 setup: $(READY) rabbitmq
@@ -88,7 +93,11 @@ screenshots: setup
 	$(BIN)/python -m pip install --quiet --editable '.[dev,screenshots]'
 	$(BIN)/python -m tests.screenshots
 
+sbom: $(READY)
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	    --output-file $(SBOM) $(OF)
+
 clean:
 	rm -rf .venv .rabbitmq .rabbitmq.new .engine build *.egg-info .coverage .coverage.* htmlcov \
-	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache sbom.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

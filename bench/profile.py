@@ -29,6 +29,16 @@ from shared.names import MANAGER
 PART = "profile"
 SIZES: Final = (Size(3, 1), Size(3, 10), Size(10, 10))
 SAMPLED_SIZE: Final = Size(3, 5)
+BROKER: Final = "broker"
+KINDS: Final = (
+    MANAGER,
+    BROKER,
+    "servers' control",
+    "servers' data",
+    "clients' control",
+    "clients' data",
+)
+"""Of processes; a job uses no others."""
 JOBS: Final = 5
 """Of a sample of CPU time."""
 SECONDS: Final = 20
@@ -114,13 +124,18 @@ def measure(realm: BenchRealm, bare: Floor, rounds: int) -> list[Figure]:
     return figures + _spendings(realm)
 
 
+def cpu_name(size: Size, kind: str) -> str:
+    """Return the name of the figure of a kind of process."""
+    return f"CPU a job, {size}, {kind}"
+
+
 def _cpu_times(realm: BenchRealm, bare: Floor, size: Size, rounds: int) -> list[Figure]:
     """Return the CPU time of a warm job by kind of process."""
     realm.note(f"profile: {size}")
     question = setup.question(size)
     broker = _broker_pid(realm)
     pids = _pids(realm, size, broker)
-    floor_pids = {MANAGER: [bare.manager_pid], "broker": [broker]}
+    floor_pids = {MANAGER: [bare.manager_pid], BROKER: [broker]}
     samples: dict[str, list[float]] = {name: [] for name in pids}
     floors: dict[str, list[float]] = {name: [] for name in floor_pids}
     realm.ask(question)
@@ -137,7 +152,7 @@ def _cpu_times(realm: BenchRealm, bare: Floor, size: Size, rounds: int) -> list[
     return [
         Figure(
             PART,
-            f"CPU a job, {size}, {name}",
+            cpu_name(size, name),
             "ms",
             Series.of(values),
             (("bare hops", Series.of(floors[name])),) if name in floors else (),
@@ -149,14 +164,15 @@ def _cpu_times(realm: BenchRealm, bare: Floor, size: Size, rounds: int) -> list[
 def _pids(realm: BenchRealm, size: Size, broker: int) -> dict[str, list[int]]:
     servers = [server(index).name for index in range(size.servers)]
     clients = [*(source(index, ()).name for index in range(size.sources)), CONSUMER]
-    return {
-        MANAGER: [realm.pid(MANAGER)],
-        "broker": [broker],
-        "servers' control": [realm.pid(name) for name in servers],
-        "servers' data": [realm.data_pid(name) for name in servers],
-        "clients' control": [realm.pid(name) for name in clients],
-        "clients' data": [realm.data_pid(name) for name in clients],
-    }
+    pids = (
+        [realm.pid(MANAGER)],
+        [broker],
+        [realm.pid(name) for name in servers],
+        [realm.data_pid(name) for name in servers],
+        [realm.pid(name) for name in clients],
+        [realm.data_pid(name) for name in clients],
+    )
+    return dict(zip(KINDS, pids, strict=True))
 
 
 def _broker_pid(realm: BenchRealm) -> int:

@@ -18,6 +18,11 @@ SPENDINGS_SAID = f"""\
 Single processes while jobs of {profile.SAMPLED_SIZE} go through them one after the
 other: CPU time of a whole job, and of a hundred samples of their stacks how many had
 each part on top. *{profile.DISK}* is waiting."""
+BUDGETS = ("job", *profile.KINDS, "all", "all by cores", "set-up, warm")
+BUDGETS_SAID = """\
+CPU time of a whole warm job, in milliseconds: the processes of each kind together, all
+of them, and that shared by the machine's cores; beside it how long the set-up takes,
+which is what a job does until its links stand."""
 HEADINGS = ("part", "figure", "median", "min to max", "floor", "ratio", "aim")
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
 PAGE, PLOT = "performance.md", "growth.svg"
@@ -56,6 +61,24 @@ def steps(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
         for figure in figures
         if figure.part == setup.PART
     ]
+
+
+def budgets(
+    figures: Sequence[Figure], machine: Mapping[str, str]
+) -> list[tuple[str, ...]]:
+    """Return whose CPU time a job takes, one row a size that was profiled."""
+    medians = {figure.name: figure.measured.median for figure in figures}
+    found = []
+    for size in profile.SIZES:
+        parts = [
+            medians.get(profile.cpu_name(size, kind), 0.0) for kind in profile.KINDS
+        ]
+        warm = medians.get(f"{size} warm")
+        if all(parts) and warm is not None:
+            by_cores = sum(parts) / int(machine["cores"])
+            numbers = map(significant, (*parts, sum(parts), by_cores, warm))
+            found.append((str(size), *numbers))
+    return found
 
 
 def spendings(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
@@ -123,6 +146,12 @@ def markdown(
         STEPS_SAID,
         "",
         *_table(STEPS, steps(figures)),
+        "",
+        "## Where the time goes",
+        "",
+        BUDGETS_SAID,
+        "",
+        *_table(BUDGETS, budgets(figures, machine)),
         "",
         "## What processes spend their time on",
         "",

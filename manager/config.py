@@ -35,7 +35,7 @@ class ManagerSettings(Settings):
         realm: its name, also that of the vhost.
         broker_url: ``amqp[s]://host[:port]``, several with commas between; unset
             for the private node. User and password are in the credentials file.
-        broker_management_url: of that broker's management API.
+        broker_management_url: of that broker's management API, or of several nodes.
         broker_credentials_file: both passwords for that broker, mode 0600.
         broker_ca_file: PEM of whom that broker's TLS is signed by, unless the system
             trusts it anyway; tokens pin it.

@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -15,3 +16,11 @@ def _logging_as_it_was() -> Iterator[None]:
     root.setLevel(level)
     for handler in set(root.handlers) - set(handlers):
         root.removeHandler(handler)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """Return a port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

@@ -123,11 +123,11 @@ class PostgresCluster:
         if (self._data / "postmaster.pid").exists():
             self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "stop")
 
-    def new_url(self) -> str:
+    def new_url(self, options: str = "") -> str:
         """Make an empty database and return its URL."""
         self._databases += 1
         name = f"realm{self._databases}"
-        self.execute("postgres", f"CREATE DATABASE {name}")
+        self.execute("postgres", f"CREATE DATABASE {name} {options}")
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{name}"
 
     def new_database(self) -> PostgresDatabase:

@@ -1,4 +1,8 @@
-"""RabbitMQ's management API: one kept connection, JSON in and out."""
+"""RabbitMQ's management API: one kept connection, JSON in and out.
+
+Each node of a cluster serves it for the whole cluster: who does not answer is left for
+the next one.
+"""
 
 import http.client
 import json
@@ -7,6 +11,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
@@ -21,11 +26,21 @@ _REASON_CHARACTERS = 300
 _HINT = "see that the broker runs ('mpc-manager broker status') and its url is right"
 
 
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """Where one node answers; ``prefix`` stands before every path."""
+
+    url: str
+    prefix: str
+    connection: http.client.HTTPConnection
+
+
 class ManagementApi:
     """A blocking client, one request at a time; threads may share it.
 
     Args:
-        url: ``http[s]://host:port`` of the management listener, without a user.
+        url: ``http[s]://host:port`` of the management listener, without a user; the
+            nodes of a cluster with commas between.
         credential: an administrator of the broker.
         timeout: of each step of a request.
         context: for ``https``; trusts the system's authorities unless given.
@@ -41,20 +56,8 @@ class ManagementApi:
         timeout: timedelta = DEFAULT_TIMEOUT,
         context: ssl.SSLContext | None = None,
     ) -> None:
-        host, port, prefix, is_tls = _parse(url)
-        self._url = url
-        self._prefix = prefix
-        seconds = timeout.total_seconds()
-        self._connection: http.client.HTTPConnection = (
-            http.client.HTTPSConnection(
-                host,
-                port,
-                timeout=seconds,
-                context=context or ssl.create_default_context(),
-            )
-            if is_tls
-            else http.client.HTTPConnection(host, port, timeout=seconds)
-        )
+        self._nodes = [_node(part.strip(), timeout, context) for part in url.split(",")]
+        """The one that answered last is the first."""
         token = b64encode(f"{credential.user}:{credential.password}".encode())
         self._headers = {
             "Authorization": f"Basic {token.decode()}",
@@ -66,7 +69,8 @@ class ManagementApi:
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
         with self._lock:
-            self._connection.close()
+            for node in self._nodes:
+                node.connection.close()
 
     def get(self, *path: str, query: str = "") -> object:
         """Return what a path holds.
@@ -81,7 +85,9 @@ class ManagementApi:
             content: object = json.loads(answer)
         except ValueError as error:
             raise TransportError(
-                f"{self._url} does not answer as RabbitMQ's management api does", _HINT
+                f"{self._nodes[0].url} does not answer as RabbitMQ's management api"
+                " does",
+                _HINT,
             ) from error
         return content
 
@@ -132,39 +138,50 @@ class ManagementApi:
         body: Mapping[str, object] | None,
         query: str,
     ) -> tuple[int, bytes]:
-        target = self._prefix + "".join(f"/{quote(part, safe='')}" for part in path)
+        target = "".join(f"/{quote(part, safe='')}" for part in path) + query
         content = None if body is None else json.dumps(body).encode()
         with self._lock:
-            had_connection = self._connection.sock is not None
-            try:
-                return self._exchange(method, target + query, content)
-            except (http.client.HTTPException, OSError) as error:
-                self._connection.close()
-                # A kept connection may have been closed by the broker meanwhile.
-                # Each of our changes may be repeated: all are idempotent.
-                if not had_connection or isinstance(error, TimeoutError):
-                    raise self._unreachable(error) from error
-            try:
-                return self._exchange(method, target + query, content)
-            except (http.client.HTTPException, OSError) as error:
-                self._connection.close()
-                raise self._unreachable(error) from error
+            for patience in reversed(range(len(self._nodes))):
+                node = self._nodes[0]
+                try:
+                    return self._ask(node, method, target, content)
+                except (http.client.HTTPException, OSError) as error:
+                    node.connection.close()
+                    self._nodes.append(self._nodes.pop(0))
+                    if not patience:
+                        raise self._unreachable(node, error) from error
+        raise AssertionError("a broker has a node")
+
+    def _ask(
+        self, node: _Node, method: str, target: str, content: bytes | None
+    ) -> tuple[int, bytes]:
+        had_connection = node.connection.sock is not None
+        try:
+            return self._exchange(node, method, target, content)
+        except (http.client.HTTPException, OSError) as error:
+            node.connection.close()
+            # A kept connection may have been closed by the broker meanwhile.
+            # Each of our changes may be repeated: all are idempotent.
+            if not had_connection or isinstance(error, TimeoutError):
+                raise
+        return self._exchange(node, method, target, content)
 
     def _exchange(
-        self, method: str, target: str, content: bytes | None
+        self, node: _Node, method: str, target: str, content: bytes | None
     ) -> tuple[int, bytes]:
-        self._connection.request(method, target, body=content, headers=self._headers)
-        response = self._connection.getresponse()
+        node.connection.request(
+            method, node.prefix + target, body=content, headers=self._headers
+        )
+        response = node.connection.getresponse()
         answer = response.read(MAX_ANSWER_BYTES + 1)
         if len(answer) > MAX_ANSWER_BYTES:
-            self._connection.close()
             raise http.client.HTTPException("the answer is too large")
         return response.status, answer
 
-    def _unreachable(self, error: Exception) -> TransportError:
+    def _unreachable(self, node: _Node, error: Exception) -> TransportError:
         reason = str(error) or type(error).__name__
         return TransportError(
-            f"cannot reach the broker's management api at {self._url}: {reason}", _HINT
+            f"cannot reach the broker's management api at {node.url}: {reason}", _HINT
         )
 
     def _refused(
@@ -186,7 +203,7 @@ class ManagementApi:
         )
 
 
-def _parse(url: str) -> tuple[str, int, str, bool]:
+def _node(url: str, timeout: timedelta, context: ssl.SSLContext | None) -> _Node:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -201,8 +218,18 @@ def _parse(url: str) -> tuple[str, int, str, bool]:
     ):
         raise ConfigError(
             "the broker's management url is malformed",
-            "write http://host:port or https://host:port, without user and password",
+            "write http://host:port or https://host:port, without user and password,"
+            " the nodes of a cluster with commas between",
         )
-    is_tls = parts.scheme == "https"
-    default = 443 if is_tls else 80
-    return host, port or default, parts.path.rstrip("/") + "/api", is_tls
+    seconds = timeout.total_seconds()
+    connection = (
+        http.client.HTTPSConnection(
+            host,
+            port,
+            timeout=seconds,
+            context=context or ssl.create_default_context(),
+        )
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(host, port, timeout=seconds)
+    )
+    return _Node(url, parts.path.rstrip("/") + "/api", connection)

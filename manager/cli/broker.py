@@ -125,18 +125,31 @@ def apply(settings: ManagerSettings) -> None:
     metavar="NAME",
     help="A name or IP address under which others reach the broker.",
 )
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="NAME",
+    help="Of a cluster: a name under which a node is found by the others; all of them.",
+)
 @click.pass_obj
-def prepare(settings: ManagerSettings, folder: Path, hosts: tuple[str, ...]) -> None:
+def prepare(
+    settings: ManagerSettings,
+    folder: Path,
+    hosts: tuple[str, ...],
+    nodes: tuple[str, ...],
+) -> None:
     """Write what a RabbitMQ needs that somebody else starts, such as in a container.
 
     FOLDER/node has RabbitMQ's settings for TLS on ports 5671 and 15671, its key and
     certificate, and the realm's definitions. FOLDER/access has what a manager needs:
     the certificate of the broker's authority, and both passwords. May be repeated:
-    the authority and the passwords stay.
+    the authority and the passwords stay. All nodes of a cluster (RabbitMQ 3.13 or
+    later) take the same files, with FOLDER/node as HOME, where their cookie is.
     """
     place = folder.absolute()
     prepared = PreparedBroker(place / "node", place / "access")
-    prepared.write(settings.vhost, hosts)
+    prepared.write(settings.vhost, hosts, nodes)
     _tell(
         f"start RabbitMQ with RABBITMQ_CONFIG_FILE={prepared.settings_path} and"
         f" RABBITMQ_ENABLED_PLUGINS_FILE={prepared.plugins_path}"

@@ -29,6 +29,7 @@ from shared.crypto.derivation import fingerprint_text
 from shared.metrics import MetricsPage
 from shared.transport.amqp import AmqpTransport
 from shared.transport.base import Transport
+from shared.transport.endpoint import Nodes
 
 CONNECTION_NAME = "mpc-manager"
 PUBLISH_TIMEOUT = timedelta(seconds=2)
@@ -71,6 +72,7 @@ class _Process:
         self._store = store
         self._keys = keys
         self._key_file = settings.home / KEY_FILE
+        self._nodes = Nodes(access.amqp_url, access.vhost)
         self._page: MetricsPage | None = None
         if settings.metrics_port is not None:
             self._page = MetricsPage(CollectorRegistry(), settings.metrics_port)
@@ -134,7 +136,7 @@ class _Process:
     def _transport(self) -> Transport:
         credential = self._access.credentials.manager
         return AmqpTransport(
-            self._access.amqp_url,
+            self._nodes,
             credential.user,
             credential.password,
             self._access.vhost,

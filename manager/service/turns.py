@@ -26,6 +26,9 @@ LOOK: Final = timedelta(milliseconds=250)
 """How often a waiting manager looks at the lease."""
 RENEWAL: Final = timedelta(milliseconds=500)
 """How often the active one renews it."""
+CONNECTING: Final = timedelta(seconds=20)
+"""How long the one that has become active may take until it is connected: it was
+before its turn, so the broker is within its reach. Two nodes may be gone."""
 PAUSE: Final = timedelta(seconds=1)
 """After which what failed is tried again."""
 
@@ -160,9 +163,14 @@ class Turns:
 
     async def _keep(self, store: Store) -> None:
         """Renew the lease, but not while the broker is out of reach."""
+        loop = asyncio.get_running_loop()
         while True:
-            transport = self._transport
-            if transport is None or transport.connected.is_set():
+            transport, now = self._transport, loop.time()
+            if transport is None:
+                reach_ends = now + CONNECTING.total_seconds()
+            elif transport.connected.is_set():
+                reach_ends = now
+            if now <= reach_ends:
                 with store.transaction() as unit:
                     lease = unit.leases.get()
                     unit.leases.put(renewed(lease, unit.leases.now_ms()))

@@ -35,6 +35,8 @@ _CONNECTION: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": CONNECT_TIMEOUT // _MILLISECOND,
     "application_name": "mpc-manager",
+    # Whatever the database's own: texts of one that has none would come as bytes.
+    "client_encoding": "utf8",
 }
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _HINT: Final = "write postgresql://user@host:5432/database"

@@ -20,6 +20,7 @@ from participant.home.identities import Place, place_of
 from shared import cli
 from shared.config import Explained, Source, explain
 from shared.errors import ConfigError
+from shared.names import Io
 
 PROGRAM = "mpc-participant"
 MAX_SECRET_BYTES = 4096
@@ -56,9 +57,6 @@ class App:
         log_flags: what was said of the log.
     """
 
-    next_step = f"{PROGRAM} run"
-    """What somebody who has just registered does next."""
-
     def __init__(
         self,
         place: Place,
@@ -71,6 +69,13 @@ class App:
         self.config = config
         self.log_flags = log_flags
         self._path: Path | None = None
+
+    def next_step(self, io: Io | None) -> str:
+        """Return what somebody who has just registered does next.
+
+        Who only asks questions needs no process that waits for jobs.
+        """
+        return f"{PROGRAM} {'runmpc' if io is Io.OUTPUT else 'run'}"
 
     @property
     def settings(self) -> ParticipantSettings:

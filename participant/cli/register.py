@@ -132,7 +132,7 @@ def register(
     number = app.place.number_of(home.path)
     if number > FIRST:
         say(f"this is identity {number}: --identity {identity.principal}")
-    say(f"registered as {identity.principal}; next: {app.next_step}")
+    say(f"registered as {identity.principal}; next: {app.next_step(identity.io)}")
     made = NewIdentity(
         principal=identity.principal,
         number=number,

@@ -14,6 +14,7 @@ from participant.service.local import Answer
 from participant.service.running import is_running
 from shared.cli import LazyGroup
 from shared.errors import ConfigError
+from shared.names import Io
 
 NOBODY = "mpc"
 """Who is at the prompt as long as nobody is known."""
@@ -31,8 +32,6 @@ class Session(App):
     ``is_over``: somebody wants to leave.
     """
 
-    next_step = "connect"
-
     def __init__(self, app: App) -> None:
         super().__init__(app.place, None, app.config, app.log_flags)
         self.is_over = False
@@ -42,6 +41,10 @@ class Session(App):
     def prompt(self) -> str:
         """What stands before the line that is typed."""
         return f"{self._name() or NOBODY}> "
+
+    def next_step(self, io: Io | None) -> str:  # noqa: ARG002 - the same for all
+        """Return what somebody who has just registered does at a prompt."""
+        return "connect"
 
     async def connect(self, home: Home, password: bytes | None) -> Answer:
         """Have a control process that is logged on; return its status.

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 from pika import (
     BasicProperties,
@@ -36,7 +37,7 @@ from shared.transport.base import (
     UnreachableError,
 )
 from shared.transport.confirms import Attempt, Confirms
-from shared.transport.endpoint import Endpoint, parse_endpoints
+from shared.transport.endpoint import Endpoint, Nodes
 from shared.transport.link import Link, LinkOwner, Source
 from shared.transport.reconnecting import ReconnectingTransport
 from shared.transport.subscription import Subscription
@@ -46,6 +47,14 @@ DEFAULT_HEARTBEAT = timedelta(seconds=30)
 CONNECT_TIMEOUT = timedelta(seconds=10)
 PUBLISH_TIMEOUT = timedelta(seconds=30)
 CLOSE_TIMEOUT = timedelta(seconds=3)
+TCP_OPTIONS: Final = {
+    "TCP_KEEPIDLE": 4,
+    "TCP_KEEPINTVL": 2,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 10_000,
+}
+"""A node whose host is gone says nothing: it is left after 10 s, long before a
+heartbeat is missed. Seconds, a count, and milliseconds."""
 MAX_PROPERTIES_BYTES = 16 * 1024
 """Longer message properties are not read."""
 
@@ -64,7 +73,8 @@ class AmqpTransport(ReconnectingTransport):
     """A ``Transport`` to RabbitMQ.
 
     Args:
-        url: ``amqp[s]://host[:port]``, the nodes of a cluster with commas between.
+        broker: ``amqp[s]://host[:port]``, the nodes of a cluster with commas between;
+            or nodes that other transports use too.
         user: the broker user.
         password: its password.
         vhost: the realm's vhost.
@@ -82,7 +92,7 @@ class AmqpTransport(ReconnectingTransport):
 
     def __init__(
         self,
-        url: str,
+        broker: str | Nodes,
         user: str,
         password: str,
         vhost: str,
@@ -98,34 +108,37 @@ class AmqpTransport(ReconnectingTransport):
         self._name = connection_name
         self._prefetch = prefetch
         self._limit = connect_timeout
-        self._nodes = [
-            ConnectionParameters(
-                host=endpoint.host,
-                port=endpoint.port,
-                virtual_host=vhost,
-                credentials=PlainCredentials(user, password),
-                heartbeat=max(1, round(heartbeat.total_seconds())),
-                ssl_options=_tls(endpoint, ssl_context),
-                connection_attempts=1,
-                socket_timeout=connect_timeout.total_seconds(),
-                stack_timeout=connect_timeout.total_seconds(),
-                client_properties={"connection_name": connection_name},
-            )
-            for endpoint in parse_endpoints(url, vhost)
-        ]
+        self._nodes = Nodes(broker, vhost) if isinstance(broker, str) else broker
+        seconds = connect_timeout.total_seconds()
+        self._parameters = partial(
+            ConnectionParameters,
+            virtual_host=vhost,
+            credentials=PlainCredentials(user, password),
+            heartbeat=max(1, round(heartbeat.total_seconds())),
+            connection_attempts=1,
+            socket_timeout=seconds,
+            stack_timeout=seconds,
+            client_properties={"connection_name": connection_name},
+            tcp_options=TCP_OPTIONS,
+        )
+        self._tls = ssl_context
 
     async def _open_next(self, owner: LinkOwner) -> Link:
         """Return a link to the first node that answers; the last good one first."""
-        for _ in self._nodes[1:]:
+        for _ in range(len(self._nodes) - 1):
+            node = self._nodes.first
             try:
-                return await self._open_first(owner)
+                return await self._open(owner, node)
             except UnreachableError:
-                self._nodes.append(self._nodes.pop(0))
-        return await self._open_first(owner)
+                self._nodes.leave(node)
+        return await self._open(owner, self._nodes.first)
 
-    async def _open_first(self, owner: LinkOwner) -> Link:
+    async def _open(self, owner: LinkOwner, node: Endpoint) -> Link:
         link = _AmqpLink(owner, self._name, self._prefetch)
-        await link.open(self._nodes[0], self._limit)
+        parameters = self._parameters(
+            host=node.host, port=node.port, ssl_options=_tls(node, self._tls)
+        )
+        await link.open(parameters, self._limit)
         return link
 
 

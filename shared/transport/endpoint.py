@@ -42,6 +42,39 @@ def parse_endpoints(url: str, vhost: str) -> tuple[Endpoint, ...]:
     return tuple(_parse(part.strip(), vhost) for part in url.split(","))
 
 
+class Nodes:
+    """The nodes of one broker; who answered last is tried first.
+
+    Transports to the same broker may share it: what one of them found out spares the
+    next one to wait for a node that is gone.
+
+    Args:
+        url: as ``parse_endpoints`` reads it.
+        vhost: likewise.
+
+    Raises:
+        ConfigError: the url is malformed, or it holds a user or password.
+    """
+
+    def __init__(self, url: str, vhost: str) -> None:
+        self._endpoints = parse_endpoints(url, vhost)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._endpoints)
+
+    @property
+    def first(self) -> Endpoint:
+        """The one to try."""
+        return self._endpoints[0]
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """Try another one next, unless somebody else has left this one already."""
+        first, *others = self._endpoints
+        if first is endpoint:
+            self._endpoints = (*others, first)
+
+
 def _parse(url: str, vhost: str) -> Endpoint:
     try:
         parts = urlsplit(url)

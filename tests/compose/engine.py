@@ -28,6 +28,33 @@ ENV PATH=/usr/lib/rabbitmq/bin:/usr/local/bin:/usr/bin:/bin
 VOLUME /var/lib/rabbitmq
 CMD ["rabbitmq-server"]
 """
+POSTGRES = """
+FROM base
+RUN groupmod -g 999 postgres && usermod -u 999 postgres \\
+    && install -d -o 999 -g 999 -m 0700 /var/lib/postgresql/data
+COPY entrypoint /usr/local/bin/
+RUN chmod 0755 /usr/local/bin/entrypoint
+ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin \\
+    PGDATA=/var/lib/postgresql/data
+VOLUME /var/lib/postgresql/data
+STOPSIGNAL SIGINT
+ENTRYPOINT ["entrypoint"]
+CMD ["postgres"]
+"""
+ENTRYPOINT = """#!/bin/sh
+# What the public image does with these variables before its first start.
+set -eu
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    initdb --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" \\
+        --auth-local=trust --auth-host=scram-sha-256 --locale=C.UTF-8
+    pg_ctl --wait start --options="-c listen_addresses=''"
+    psql --dbname=postgres --username="$POSTGRES_USER" \\
+        --command="CREATE DATABASE $POSTGRES_DB"
+    pg_ctl --wait --mode=fast stop
+    echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+fi
+exec "$@" -c listen_addresses='*'
+"""
 PYTHON = """
 FROM base
 COPY authorities.pem /etc/ssl/certs/ca-certificates.crt
@@ -129,11 +156,13 @@ class Engine:
             self.docker("import", str(PREPARED / "base.tar"), "base")
         for name, text in (
             ("rabbitmq:4-management", RABBITMQ),
+            ("postgres:17", POSTGRES),
             ("python:3.12-slim-bookworm", PYTHON),
         ):
             folder = self._folder / name.partition(":")[0]
             folder.mkdir()
             (folder / "Dockerfile").write_text(text)
+            (folder / "entrypoint").write_text(ENTRYPOINT)
             shutil.copy(AUTHORITIES, folder / "authorities.pem")
             self.docker("build", "--network=host", "--tag", name, str(folder))
         self.docker("build", "--network=host", "--tag", "mpc-management", str(ROOT))

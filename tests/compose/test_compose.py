@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.compose.engine import ROOT, Engine, NoEngineError, missing
 
 PAGE = (ROOT / "docs" / "compose.md").read_text()
+REPLICAS_SECONDS = 60.0
 CARRIED = ("*.tar", "*.token")
 """What one organisation gives to another."""
 
@@ -100,6 +102,22 @@ def section(heading: str) -> list[str]:
     return [line for block in blocks(heading) for line in block]
 
 
+def await_replicas(host: Host, replicas: int) -> None:
+    """Wait until every queue lies on so many nodes."""
+    command = (
+        "docker compose exec -T broker1 rabbitmqctl list_queues --vhost demo"
+        " --formatter json name members"
+    )
+    deadline = time.monotonic() + REPLICAS_SECONDS
+    while True:
+        queues = json.loads(host.type([command]))
+        few = [queue for queue in queues if len(queue["members"]) < replicas]
+        if queues and not few:
+            return
+        assert time.monotonic() < deadline, few
+        time.sleep(1.0)
+
+
 def figure(name: str, text: str) -> float:
     """Return a figure that runmpc printed."""
     found = re.search(rf"{re.escape(name)}\s*│\s*([0-9.]+)", text)
@@ -171,6 +189,46 @@ def test_a_whole_realm_starts_computes_and_leaves_nothing(
     host.type(end)
     assert engine.docker("ps", "--all", "--quiet") == ""
     assert engine.docker("volume", "ls", "--quiet", "--filter", "name=realm_") == ""
+
+
+def test_a_cluster_goes_on_without_a_manager_and_without_a_node(
+    engine: Engine, hosts: list[Host], tmp_path: Path
+) -> None:
+    """Whichever manager is active and whichever node a party talks to."""
+    start, look, lose_manager, lose_node, (back, end) = blocks("A cluster on one host")
+    host = Host(engine, tmp_path / "cluster")
+    hosts.append(host)
+    mean = pytest.approx(fmean(column("mdvis", *"abc")), rel=1e-6)
+    question = lose_node[-1]
+
+    assert figure("mean.mdvis", host.type(start)) == mean
+    shown = host.type(look)
+    assert re.search(r"manager[12]:\d+", shown)
+    running = shown.partition("Running Nodes")[2].partition("Versions")[0]
+    assert set(re.findall(r"rabbit@(broker\d)", running)) == {
+        "broker1",
+        "broker2",
+        "broker3",
+    }
+    await_replicas(host, 3)
+
+    lost = host.type(lose_manager)
+    assert figure("mean.mdvis", lost) == mean
+    assert "manager2:" in lost
+    assert figure("mean.mdvis", host.type(lose_node)) == mean
+
+    # Now manager2 is the active one for sure.
+    host.type([f"{back} --wait"])
+    await_replicas(host, 3)
+    host.type(["docker compose kill manager2 broker2"])
+    assert figure("mean.mdvis", host.type(["sleep 15", question])) == mean
+    assert "manager1:" in host.type(
+        ["docker compose exec -T manager1 mpc-manager status"]
+    )
+
+    host.type([end])
+    assert engine.docker("ps", "--all", "--quiet") == ""
+    assert engine.docker("volume", "ls", "--quiet", "--filter", "name=cluster_") == ""
 
 
 def test_organisations_run_their_parts_on_hosts_of_their_own(

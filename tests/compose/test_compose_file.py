@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ import yaml
 from manager.config import ManagerSettings
 from participant.config import ParticipantSettings
 from shared.config import ENVIRONMENT_PREFIX, Settings
+from shared.transport.endpoint import parse_endpoints
 from tests.cli.test_documented_commands import unknown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +26,9 @@ EXAMPLES = sorted((ROOT / "docs" / "examples" / "compose").glob("*.env"))
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 STEPS = {name for name, of in SERVICES.items() if of.get("entrypoint") == ["setup"]}
 OURS = {name for name, of in SERVICES.items() if of["image"] == "mpc-management"}
+
+BROKERS = ["broker1", "broker2", "broker3"]
+SETUP = (ROOT / "docker" / "setup").read_text()
 
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)")
 _SECRET = re.compile(r"password|secret|token|credential|cookie", re.IGNORECASE)
@@ -42,6 +47,12 @@ def mounts(service: str) -> dict[str, str]:
 def mounted_by(volume: str) -> set[str]:
     """Return the services that mount a volume."""
     return {name for name in SERVICES if volume in mounts(name).values()}
+
+
+def networks(of: dict[str, Any]) -> list[str]:
+    """Return the networks of a service."""
+    found: list[str] = of.get("networks", ["default"])
+    return found
 
 
 def settings_of(name: str) -> type[Settings]:
@@ -98,8 +109,14 @@ def test_no_environment_holds_a_secret(name: str) -> None:
     environment = SERVICES[name].get("environment", {})
     named = {key for key in environment if _SECRET.search(key)}
 
-    assert named <= {"MPC_BROKER_CREDENTIALS_FILE"}
-    assert not any(re.search(r"//[^/]*@", value) for value in environment.values())
+    assert named <= {
+        "MPC_BROKER_CREDENTIALS_FILE",
+        "MPC_STORE_PASSWORD_FILE",
+        "POSTGRES_PASSWORD_FILE",
+    }
+    assert not any(
+        re.search(r"//[^/]*:[^/]*@", value) for value in environment.values()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -119,12 +136,64 @@ def test_a_secret_is_mounted_only_where_it_is_needed() -> None:
     tokens = {name for name in FILE["volumes"] if name.endswith("-token")}
 
     assert mounted_by("root") == {"realm"}
+    assert mounted_by("cluster-root") == {"cluster-realm"}
+    assert mounted_by("manager1") == {"cluster-realm", "manager1", "cluster-tokens"}
+    assert mounted_by("manager2") == {"cluster-realm", "manager2"}
+    assert mounted_by("cluster-node") == {"cluster-setup", *BROKERS}
+    assert mounted_by("database") == {"database"}
+    assert mounted_by("database-password") == {
+        "cluster-setup",
+        "database",
+        "cluster-realm",
+        "manager1",
+        "manager2",
+        "cluster-tokens",
+    }
     assert mounted_by("manager") == {"realm", "manager", "tokens"}
     assert mounted_by("broker-node") == {"broker-setup", "broker"}
     assert mounted_by("broker-access") == {"broker-setup", "realm", "manager", "tokens"}
     assert len(tokens) == 7
     for token in tokens:
-        assert mounted_by(token) == {"tokens", token.removesuffix("-token")}
+        whose = token.removesuffix("-token")
+        assert mounted_by(token) == {"tokens", "cluster-tokens", whose}
+
+
+def test_what_is_in_clear_is_on_a_network_of_its_own() -> None:
+    """The managers ask the database without TLS; nobody else is on that network."""
+    members = {name for name, of in SERVICES.items() if "database" in networks(of)}
+    url = FILE["x-managers"]["MPC_STORE_URL"]
+
+    assert "@database:" in url
+    assert FILE["networks"] == {"database": {"internal": True}}
+    assert members == {
+        "database",
+        "cluster-realm",
+        "manager1",
+        "manager2",
+        "cluster-tokens",
+    }
+    assert networks(SERVICES["database"]) == ["database"]
+
+
+def test_managers_know_all_nodes_of_the_broker() -> None:
+    """One that was left out would be of no use when it is the one that is left."""
+    settings = ManagerSettings.model_validate(
+        {
+            key.removeprefix(ENVIRONMENT_PREFIX).lower(): value
+            for key, value in FILE["x-managers"].items()
+            if key != "MPC_REALM"
+        }
+    )
+    broker, management = settings.broker_url, settings.broker_management_url
+
+    assert broker is not None
+    assert management is not None
+    nodes = [each.host for each in parse_endpoints(broker, settings.vhost)]
+    assert nodes == [urlsplit(url).hostname for url in management.split(",")] == BROKERS
+    assert [SERVICES[name]["hostname"] for name in BROKERS] == BROKERS
+    for name in BROKERS:
+        assert f"--host {name}" in SETUP
+        assert f"--node {name}" in SETUP
 
 
 def test_every_volume_is_declared_and_used_and_a_home_is_nobody_elses() -> None:

@@ -48,6 +48,17 @@ class TestPostgresql(StoreContract):
         return database
 
 
+def test_a_database_without_an_encoding_will_do(postgres: PostgresCluster) -> None:
+    """PostgreSQL makes one where the system's locale is C; its texts are bytes."""
+    url = postgres.new_url("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    store = Store.create(parse_url(url, postgres.password))
+    with store.transaction() as unit:
+        lease = unit.leases.get()
+    store.close()
+
+    assert lease.holder == ""
+
+
 def test_a_transaction_that_stands_still_keeps_nobody_waiting(
     database: PostgresDatabase, store: Store
 ) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import secrets
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -202,14 +201,6 @@ class Wire:
 def realm(broker: BrokerAccess, admin: BrokerAdmin) -> Realm:
     """Return the session's broker with what these tests need of it."""
     return Realm(broker, admin)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    """Return a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def outgoing(queue: str, number: int = 0, **changes: str) -> Outgoing:

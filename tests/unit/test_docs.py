@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from manager.config import ManagerSettings
 from participant.config import ParticipantSettings
+from participant.dataplane.frames import FrameType
 from participant.home.policy import PolicyFile
 from shared import messages
 from shared.cli import ExitCode
@@ -186,6 +187,44 @@ def test_the_threat_model_names_tests_that_exist() -> None:
 
     assert promised == kept
     assert promised
+
+
+def test_the_adversaries_are_met_by_tests_that_exist() -> None:
+    """A mechanism without a test is a hope."""
+    page = (ROOT / "docs" / "threat_model.md").read_text()
+    part = page.partition("## Adversaries\n")[2].partition("\n**Not covered")[0]
+    tests = [row.split(" | ")[3] for row in part.splitlines() if row.startswith("| ")]
+    written = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", path.read_text())
+    }
+    named = [re.findall(r"`(test_\w+)`", cell) for cell in tests[1:]]
+
+    assert named
+    assert [] not in named
+    assert {name for names in named for name in names} <= written
+
+
+def test_every_message_is_in_a_diagram() -> None:
+    """Whoever reads the exchanges sees who says what when."""
+    drawn = "".join(
+        re.findall(r"^```mermaid\n(.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
+    )
+    frames = {kind.name for kind in FrameType}
+    said = set(re.findall(r"[a-z]+\.[a-z]+|\bstatus\b|\berr\b|\b[A-Z_]{3,}\b", drawn))
+
+    assert not (set(CATALOGUE) | frames) - said
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_diagram_holds_what_mermaid_cannot_read(page: Path) -> None:
+    """A semicolon ends a statement there, so half of the text would be an error."""
+    drawn = re.findall(
+        r"^```mermaid\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+
+    assert [line for part in drawn for line in part.splitlines() if ";" in line] == []
 
 
 @pytest.mark.parametrize("kind", [ManagerSettings, ParticipantSettings, PolicyFile])

@@ -2,10 +2,21 @@
 
 import pytest
 
+from bench import profile
 from bench.fit import Power
 from bench.measured import Better, Figure, Series
 from bench.plot import Line, Panel
-from bench.report import BEGIN, END, markdown, orders, put, rows, significant, steps
+from bench.report import (
+    BEGIN,
+    END,
+    budgets,
+    markdown,
+    orders,
+    put,
+    rows,
+    significant,
+    steps,
+)
 
 FIGURE = Figure(
     "transfer",
@@ -89,3 +100,19 @@ def test_markdown_holds_machine_figures_and_orders() -> None:
     assert "| processor | fast one |" in text
     assert "| transfer | 2 servers | 200 MB/s |" in text
     assert "- set-up: n^0.50 in the parties" in text
+
+
+def test_a_budget_adds_up_all_processes_and_shares_them_among_cores() -> None:
+    """A size that was not profiled, or not set up, has no row."""
+    size = profile.SIZES[0]
+    kinds = [
+        Figure(profile.PART, profile.cpu_name(size, kind), "ms", Series.of([4.0]))
+        for kind in profile.KINDS
+    ]
+    ready = Figure("setup", f"{size} warm", "ms", Series.of([9.0]))
+    machine = {"cores": "2"}
+
+    assert budgets([*kinds, ready], machine) == [
+        (str(size), *["4.00"] * len(kinds), "24.0", "12.0", "9.00")
+    ]
+    assert budgets(kinds, machine) == budgets([ready, *kinds[1:]], machine) == []

@@ -90,6 +90,38 @@ def test_a_second_time_keeps_what_others_hold(tmp_path: Path) -> None:
     assert "other.example.org" in hosts_of((broker.node / "node.pem").read_text())
 
 
+def test_nodes_of_a_cluster_find_each_other_and_share_a_cookie(tmp_path: Path) -> None:
+    """The cookie stays: nodes that run know each other by it."""
+    broker = prepared(tmp_path)
+    broker.write(REALM, HOSTS, ["broker1", "broker2", "broker3"])
+    cookie = broker.cookie_path.read_text()
+    broker.write(REALM, HOSTS, ["broker1", "broker2", "broker3"])
+    found = settings(broker)
+    nodes = {
+        value
+        for name, value in found.items()
+        if name.startswith("cluster_formation.classic_config.nodes.")
+    }
+
+    assert nodes == {"rabbit@broker1", "rabbit@broker2", "rabbit@broker3"}
+    assert (
+        found["quorum_queue.continuous_membership_reconciliation.target_group_size"]
+        == "3"
+    )
+    assert len(cookie) == 64
+    assert broker.cookie_path.read_text() == cookie
+    assert broker.cookie_path.stat().st_mode & 0o077 == 0
+
+
+def test_a_node_that_is_alone_has_nothing_of_a_cluster(tmp_path: Path) -> None:
+    """An earlier RabbitMQ would refuse settings that it does not know."""
+    broker = prepared(tmp_path)
+    broker.write(REALM, HOSTS)
+
+    assert not any("cluster" in name or "quorum" in name for name in settings(broker))
+    assert not broker.cookie_path.exists()
+
+
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "two words", "user@host", "münchen"])
 def test_a_host_that_is_none_is_refused_before_anything_is_written(
     host: str, tmp_path: Path

@@ -1,6 +1,7 @@
 """Two managers on one store: what the former one can still do, and what it cannot."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import NoReturn
@@ -10,6 +11,7 @@ import pytest
 from manager.protocol.lease import Lease, released
 from manager.realm.keys import SLOT
 from manager.realm.rotation import SESSION_SLOT
+from manager.service import turns
 from manager.service.loop import Service
 from manager.service.turns import Means, Turns
 from manager.store.schema import SCHEMA_VERSION
@@ -20,6 +22,7 @@ from shared.errors import ConfigError, TransportError
 from shared.messages import JobClosed, JobStart, Status
 from shared.transport.base import Transport
 from shared.transport.memory import MemoryTransport
+from shared.transport.memory_broker import MemoryBroker
 from tests.manager_realm import ManagerRealm, RawParty
 from tests.store_contract import hold
 from tests.unit.manager.service.test_loop import VISITS, _accept, _join_all
@@ -262,7 +265,7 @@ def test_a_management_api_that_is_away_does_not_stop_a_takeover(
         def away() -> None:
             raise TransportError("nobody answers")
 
-        turns = Turns(
+        turn = Turns(
             realm.shared,
             "second",
             Means(
@@ -272,10 +275,10 @@ def test_a_management_api_that_is_away_does_not_stop_a_takeover(
                 lambda _: None,
             ),
         )
-        store, stop = turns.take(), asyncio.Event()
+        store, stop = turn.take(), asyncio.Event()
         stop.set()
         assert store is not None
-        await turns._hold(store, stop)
+        await turn._hold(store, stop)
         with realm.shared.transaction() as unit:
             lease = unit.leases.get()
 
@@ -287,3 +290,46 @@ def test_a_management_api_that_is_away_does_not_stop_a_takeover(
 
     assert events.count("former manager not cut off") == 1
     assert events.count("manager ready") == 1
+
+
+def test_who_becomes_active_has_time_to_connect_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The node that it used may be gone; a broker that stays away ends the turn."""
+    monkeypatch.setattr(turns, "RENEWAL", timedelta(milliseconds=10))
+    monkeypatch.setattr(turns, "CONNECTING", timedelta(milliseconds=200))
+
+    async def history() -> None:
+        store = Store.create(IN_MEMORY)
+
+        async def work(
+            _store: Store, _transport: Transport, stop: asyncio.Event, _: object
+        ) -> None:
+            await stop.wait()
+
+        means = Means(
+            lambda: MemoryTransport(
+                MemoryBroker(secrets.token_bytes), topology.MANAGER_USER
+            ),
+            work,
+            lambda: None,
+            lambda _: None,
+        )
+        turn = Turns(store, "a", means)
+        held, stop = turn.take(), asyncio.Event()
+        assert held is not None
+        holding = asyncio.create_task(turn._hold(held, stop))
+        expiries = []
+        for _ in range(2):
+            for _ in range(2):
+                await asyncio.sleep(0.08)
+                with store.transaction() as unit:
+                    expiries.append(unit.leases.get().expires)
+            await asyncio.sleep(0.2)
+        stop.set()
+        await holding
+
+        assert expiries[0] < expiries[1]
+        assert expiries[2] == expiries[3]
+
+    run(history())

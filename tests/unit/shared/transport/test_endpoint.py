@@ -9,6 +9,7 @@ from shared.transport.endpoint import (
     Advertised,
     Backoff,
     Endpoint,
+    Nodes,
     parse_advertised,
     parse_endpoints,
 )
@@ -34,6 +35,20 @@ def test_a_cluster_is_several_urls() -> None:
     expected = (Endpoint("a", 1, is_tls=False), Endpoint("b", 5671, is_tls=True))
 
     assert parse_endpoints("amqp://a:1, amqps://b", "r") == expected
+
+
+def test_a_node_that_is_left_comes_last() -> None:
+    """Who shares the nodes and leaves the same one does not pass over the next."""
+    nodes = Nodes("amqp://a,amqp://b,amqp://c", "r")
+    first = nodes.first
+    nodes.leave(first)
+    second = nodes.first
+    nodes.leave(first)
+    third = nodes.first
+    nodes.leave(second)
+
+    assert [each.host for each in (first, second, third, nodes.first)] == [*"abbc"]
+    assert len(nodes) == 3
 
 
 @pytest.mark.parametrize(
