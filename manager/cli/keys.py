@@ -8,8 +8,8 @@ from typing import Final
 import click
 from rich.table import Table
 
+from manager.cli.key_output import Key, keys_output
 from manager.cli.opening import open_keys, open_store
-from manager.cli.outputs import Key, keys_output
 from manager.cli.root_password import root_password, root_password_options
 from manager.cli.times import shown
 from manager.config import ManagerSettings

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from manager.cli import keys as commands
+from manager.cli.key_output import keys_output
 from manager.cli.main import PROGRAM, manager
-from manager.cli.outputs import keys_output
 from manager.realm.founding import KEY_FILE, LOCK_FILE, ROOT_FILE, init_realm
 from manager.realm.keys import describe, load_keys, make_keys
 from manager.realm.private_files import locked
