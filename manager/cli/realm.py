@@ -22,7 +22,7 @@ from manager.realm.founding import (
 )
 from manager.realm.keys import save_keys
 from manager.realm.private_files import HomeBusyError, locked, make_home
-from manager.realm.rotation import newest_keys
+from manager.realm.rotation import is_ahead, newest_keys
 from manager.service.running import run_service
 from shared.cli import ExitCode, closing, json_output, print_error
 from shared.clock import SystemClock
@@ -109,9 +109,10 @@ def run_manager(settings: ManagerSettings) -> int | None:
             try:
                 with store.reading() as unit:
                     newest = newest_keys(unit, keys)
+                    is_interrupted = is_ahead(unit, newest)
                 if newest is not keys:
                     save_keys(settings.home / KEY_FILE, newest, secrets.token_bytes)
-                if not belongs_to(newest, descriptor_of(store)):
+                if is_interrupted or not belongs_to(newest, descriptor_of(store)):
                     raise ConfigError(
                         "the key file and the store do not belong together",
                         "restore both from one backup; if a rotation of keys was"

@@ -187,6 +187,12 @@ def has_newer_keys(unit: Unit, keys: ManagerKeys) -> bool:
     return bool(packages) and packages[-1].generation > keys.generation
 
 
+def is_ahead(unit: Unit, keys: ManagerKeys) -> bool:
+    """Say whether the keys are of a rotation that the store does not know."""
+    packages = _packages(unit)
+    return keys.generation > (packages[-1].generation if packages else 0)
+
+
 def forget_handed_over(unit: Unit, now_ms: int) -> None:
     """Erase wrapped keys from the store once their time is over."""
     packages = _packages(unit)

@@ -40,7 +40,8 @@ def rotate_keys(
 
     Raises:
         ConfigError: the keys cannot be rotated so; nothing has changed.
-        StoreError: the store does not answer; nothing has changed.
+        StoreError: the store does not answer; the key file may be ahead of it until
+            keys are rotated again.
     """
     path = home / KEY_FILE
     with ExitStack() as held:
@@ -49,29 +50,23 @@ def rotate_keys(
             held.enter_context(locked(home / LOCK_FILE))
         except HomeBusyError:
             is_running = True
-        kept = load_keys(path)
-        try:
-            with store.transaction() as unit:
-                before = newest_keys(unit, kept)
-                after = rotated(before, rotation.kinds, now, rotation.overlap, entropy)
-                is_active = is_running or (
-                    store.is_shared
-                    and not is_free(unit.leases.get(), unit.leases.now_ms())
-                )
-                publish(
-                    unit,
-                    before,
-                    after,
-                    rotation.root,
-                    now,
-                    entropy,
-                    is_handed_over=is_active,
-                )
-                # Before the commit: keys that the realm knows must not be lost.
-                if not is_running:
-                    save_keys(path, after, entropy)
-        except BaseException:
+        with store.transaction() as unit:
+            before = newest_keys(unit, load_keys(path))
+            after = rotated(before, rotation.kinds, now, rotation.overlap, entropy)
+            is_active = is_running or (
+                store.is_shared and not is_free(unit.leases.get(), unit.leases.now_ms())
+            )
+            publish(
+                unit,
+                before,
+                after,
+                rotation.root,
+                now,
+                entropy,
+                is_handed_over=is_active,
+            )
+            # Before the commit, and for good: a commit may succeed though it seems to
+            # fail, and keys that the realm knows must not be lost.
             if not is_running:
-                save_keys(path, kept, entropy)
-            raise
+                save_keys(path, after, entropy)
     return after.generation

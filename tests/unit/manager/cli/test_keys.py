@@ -10,7 +10,7 @@ from manager.cli import keys as commands
 from manager.cli.key_output import keys_output
 from manager.cli.main import PROGRAM, manager
 from manager.realm.founding import KEY_FILE, LOCK_FILE, ROOT_FILE, init_realm
-from manager.realm.keys import describe, load_keys, make_keys
+from manager.realm.keys import describe, load_keys, make_keys, save_keys
 from manager.realm.private_files import locked
 from manager.realm.rotation import OVERLAP, Rotated, rotated
 from shared.cli import ExitCode, run
@@ -131,6 +131,27 @@ def test_a_manager_that_starts_takes_keys_that_it_missed(home: Path) -> None:
     assert without_broker == ExitCode.UNREACHABLE
     assert load_keys(home / KEY_FILE).generation == 1
     assert in_time == ExitCode.DONE
+
+
+@pytest.mark.parametrize("kind", Rotated)
+def test_an_interrupted_rotation_is_made_again(
+    home: Path, kind: Rotated, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The key file was written and the store was not: no manager runs on that."""
+    keys = load_keys(home / KEY_FILE)
+    now = SystemClock().now()
+    ahead = rotated(keys, {kind}, now, OVERLAP, stream("r"))
+    save_keys(home / KEY_FILE, ahead, stream("s"))
+    refused = run(manager, PROGRAM, ["--home", str(home), "run"])
+    hint = capsys.readouterr().err
+    again = call(home, "rotate", "all", *password(home))
+    started = run(manager, PROGRAM, ["--home", str(home), "run"])
+
+    assert refused == ExitCode.CONFIGURATION
+    assert "mpc-manager keys rotate all" in hint
+    assert again == ExitCode.DONE
+    assert started == ExitCode.UNREACHABLE  # there is no broker
+    assert load_keys(home / KEY_FILE).generation == ahead.generation + 1
 
 
 def test_a_key_whose_time_is_over_is_shown_so() -> None:
