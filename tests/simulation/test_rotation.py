@@ -2,10 +2,12 @@
 
 import asyncio
 
+from manager.realm.founding import DESCRIPTOR, descriptor_of_unit
 from manager.realm.keys import ManagerKeys
-from manager.realm.rotation import OVERLAP, Rotated
+from manager.realm.rotation import OVERLAP, ROTATED, Rotated
+from manager.service.housekeeping import DESCRIBED
 from participant.protocol.model import Stage
-from shared import topology
+from shared import codec, topology
 from shared.envelope import Addressing, Clear, seal
 from shared.errors import ErrorCode
 from shared.messages import ErrorNotice
@@ -134,5 +136,42 @@ def test_who_was_away_for_longer_than_the_overlap_comes_back() -> None:
         assert current is not None
         assert current.authorities == (realm.newest.authority.certificate_der,)
         assert away.principal in realm.pool()
+
+    asyncio.run(weeks(History(0)))
+
+
+def test_a_manager_of_an_older_backup_is_taken_back_after_as_many_rotations() -> None:
+    """Its descriptor would be a rollback; the next one is of the epoch that is known."""
+
+    async def weeks(history: History) -> None:
+        realm = history.realm
+        await realm.begin()
+        old = realm.newest
+        with realm.store.transaction() as unit:
+            descriptor = descriptor_of_unit(unit).pack()
+        realm.rotate(Rotated.MANAGER, Rotated.CA)
+        await history._pass_time(1)
+        await history._calm_round()
+        lost = realm.newest
+        # As a restore leaves it: older facts, other session keys, no session.
+        realm.saved.append(old.with_new_session_key(realm.entropy))
+        with realm.store.transaction() as unit:
+            unit.journal.set_fact(DESCRIPTOR, descriptor)
+            unit.journal.set_fact(DESCRIBED, b"1")
+            unit.journal.set_fact(ROTATED, codec.encode([]))
+            unit.sessions.erase([each.sid for each in unit.sessions.all()])
+        await realm.crash()
+        realm.rotate(*Rotated)
+        for _ in range(6):
+            await history._pass_time(31)
+            await history._calm_round()
+        views = [each.identity.realm for each in realm.parties]
+        now = realm.clock.ms
+        again = await _ask(history)
+
+        assert {view.epoch for view in views} == {2}
+        assert all(view.kem_key(now) == realm.newest.kem.public for view in views)
+        assert realm.newest.kem.public != lost.kem.public
+        assert again
 
     asyncio.run(weeks(History(0)))
