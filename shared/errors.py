@@ -44,6 +44,7 @@ class RefusalCode(StrEnum):
     SPEC_INVALID = "spec_invalid"
     MANIFEST_INVALID = "manifest_invalid"
     PIN_MISMATCH = "pin_mismatch"
+    REVOKED = "revoked"
     INTERNAL = "internal"
 
 
@@ -64,6 +65,7 @@ class FailureCode(StrEnum):
     DEADLINE = "deadline"
     RESULT_EXPIRED = "result_expired"
     CANCELLED = "cancelled"
+    REVOKED = "revoked"
     PARAMETERS = "parameters"
     INTERNAL = "internal"
 

@@ -13,7 +13,7 @@ from participant.columns import Missing
 from participant.protocol.consent import Policy, Rules
 from participant.protocol.identity import BrokerLogin, Identity
 from participant.protocol.job import step
-from participant.protocol.model import JobEffect, JobEvent, Party, PartyJob
+from participant.protocol.model import JobEffect, JobEvent, Party, PartyJob, Revocations
 from participant.protocol.trust import RealmView, check_descriptor
 from participant.service.question import Question, check_spec, make_request
 from participant.statistics.params import Params
@@ -212,6 +212,7 @@ class Side:
     datasets: frozenset[str] = frozenset({"visits"})
     slots_free: int = 1
     state: PartyJob | None = None
+    revocations: Revocations = field(default_factory=Revocations)
 
     def party(self) -> Party:
         """Return this side as the machine sees it."""
@@ -223,6 +224,7 @@ class Side:
             spki=member.tls.spki_hash,
             endorse=member.endorse,
             endorse_sig=member.endorse_sig,
+            revocations=self.revocations,
         )
 
     def feed(self, event: JobEvent, **later: int) -> tuple[JobEffect, ...]:
@@ -350,6 +352,7 @@ class Case:
             manifest_sig=self.world.manager.sign(MANIFEST_LABEL, body),
             k_tkt=bytes(32) if is_server else None,
             t=None if is_server else tickets,
+            revocations=0,
         ).model_copy(update=changes)
 
 

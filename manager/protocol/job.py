@@ -15,6 +15,7 @@ from manager.protocol.job_ending import (
     Step,
     Surroundings,
     close,
+    fail,
     moment,
     offer_timer,
     start_timer,
@@ -28,6 +29,7 @@ from manager.protocol.model import (
     JobEvent,
     PartyBack,
     PartyGone,
+    PartyRevoked,
     Pool,
     SlotFreed,
 )
@@ -43,6 +45,7 @@ from shared.messages import (
     JobStage,
     Outcome,
 )
+from shared.names import Principal
 from shared.protocol.machine import (
     Context,
     Received,
@@ -91,6 +94,8 @@ def step(
             if state.stage is JobStage.REQUESTED:
                 return job_roster.try_again(state, around)
             return Transition(state)
+        case PartyRevoked(principal=principal):
+            return _revoked(state, principal, around)
         case CancelledByOperator():
             if state.is_closed:
                 return Transition(state)
@@ -211,6 +216,16 @@ def _back(state: JobState, event: PartyBack, around: Surroundings) -> Step:
     if around.context.now > moment(ended) + CLOSED_REPEATED:
         return Transition(state)
     return Transition(state, (job_notices.closed(state, event.principal),))
+
+
+def _revoked(state: JobState, party: Principal, around: Surroundings) -> Step:
+    """End a job in which a revoked party has a part; a delivered one is done."""
+    if state.is_closed:
+        return Transition(state)
+    if state.stage is JobStage.DELIVERED:
+        return job_progress.delivered(state, around)
+    reason = f"the operator revoked {party}"
+    return fail(state, around.context, FailureCode.REVOKED, reason, party)
 
 
 def _cancel(state: JobState, reason: str, around: Surroundings) -> Step:

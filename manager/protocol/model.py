@@ -83,12 +83,25 @@ class SlotFreed:
 
 
 @dataclass(frozen=True, slots=True)
+class PartyRevoked:
+    """The operator revoked a party: it takes part in nothing any more."""
+
+    principal: Principal
+
+
+@dataclass(frozen=True, slots=True)
 class CancelledByOperator:
     """The operator ended the job."""
 
 
 JobEvent = (
-    Received | TimerFired | PartyGone | PartyBack | SlotFreed | CancelledByOperator
+    Received
+    | TimerFired
+    | PartyGone
+    | PartyBack
+    | PartyRevoked
+    | SlotFreed
+    | CancelledByOperator
 )
 
 

@@ -105,6 +105,7 @@ def start_messages(
     signer: SigningKey,
     fingerprint: Fingerprint,
     context: Context,
+    revocations: int,
     ticket_keys: Mapping[Principal, bytes] | None = None,
 ) -> Issued:
     """Return one ``job.start`` for each recipient, with fresh tickets for clients.
@@ -115,6 +116,7 @@ def start_messages(
         signer: the manager's key.
         fingerprint: the realm's.
         context: of this step; its entropy makes keys, ids and nonces.
+        revocations: how many principals were revoked so far.
         ticket_keys: what an earlier call for this job returned; none at first.
 
     Raises:
@@ -138,6 +140,7 @@ def start_messages(
             manifest_sig=signature,
             k_tkt=issuer.key_of(recipient) if party.is_server else None,
             t=None if party.is_server else issuer.server_tickets(party),
+            revocations=revocations,
         )
         sends.append(Send(recipient, message))
     return Issued(issuer.manifest, tuple(sends), ticket_keys)

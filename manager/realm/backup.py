@@ -21,7 +21,7 @@ from manager.realm.keys import Entropy, ManagerKeys, load_keys, save_keys
 from manager.realm.private_files import make_home, move_private
 from manager.realm.rotation import has_newer_keys
 from manager.store.copying import copy_store
-from manager.store.records import AuditRecord, Task, TaskKind
+from manager.store.records import AuditRecord, Standing, Task, TaskKind
 from manager.store.store import Store
 from shared.clock import to_ms
 from shared.errors import ConfigError
@@ -177,7 +177,11 @@ def _prepared(
     store = Store.open(database, upgrade=True)
     try:
         with store.transaction() as unit:
-            people = unit.people.principals()
+            people = [
+                each
+                for each in unit.people.principals()
+                if each.standing is not Standing.REVOKED
+            ]
             for each in people:
                 if each.password_hash:
                     unit.orders.add_task(

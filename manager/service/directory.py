@@ -6,6 +6,7 @@ from typing import Final
 from manager.realm.keys import ManagerKeys
 from manager.service.memory import Memory
 from manager.store.records import SessionStanding
+from manager.store.records import Standing as PrincipalStanding
 from shared.crypto.keys import KemKey, kid
 from shared.envelope import DroppedError, DropReason, Header
 from shared.errors import DecodeError, ErrorCode
@@ -39,7 +40,8 @@ class ManagerDirectory:
         """Say whether the claimed sender may send this type, session aside."""
         if rule.standing is Standing.ENROLLING:
             return _ENROLLING.fullmatch(header.s) is not None
-        return Principal(header.s) in self._memory.principals
+        record = self._memory.principals.get(Principal(header.s))
+        return record is not None and record.standing is not PrincipalStanding.REVOKED
 
     def session_key(self, header: Header) -> bytes:
         """Return the key under which the sender seals in ``header.sid``.

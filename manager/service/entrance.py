@@ -18,6 +18,7 @@ from manager.protocol.registration import (
     RegistrationEffect,
     RegistrationEvent,
     RetireToken,
+    TokenRevoked,
     TokenState,
 )
 from manager.service.postman import Postman
@@ -66,6 +67,23 @@ class Entrance:
             name = received.sender.removeprefix(ENROL_PREFIX)
             token = people.token(TokenId(bytes.fromhex(name)))
         return self.token_event(work, token, received, received.sender)
+
+    def revoke(self, work: Work, principal: Principal) -> bool:
+        """Take a principal's standing, its token and its broker user; once for all.
+
+        Its jobs and sessions are the desk's. Returns whether there was one to revoke.
+        """
+        record = self._office.memory.principals.get(principal)
+        if record is None or record.standing is Standing.REVOKED:
+            return False
+        self._keep(work, replace(record, standing=Standing.REVOKED))
+        self.token_event(work, work.unit.people.token_of(principal), TokenRevoked())
+        work.unit.orders.add_task(
+            Task(TaskKind.DELETE_PARTICIPANT, principal, record.role)
+        )
+        work.note("revoked", principal)
+        _log.warning("participant revoked", extra={"principal": principal})
+        return True
 
     def token_event(
         self,

@@ -137,6 +137,10 @@ class Housekeeper:
             case CommandKind.REVOKE_TOKEN:
                 token = work.unit.people.token(TokenId(argument))
                 self._entrance.token_event(work, token, TokenRevoked())
+            case CommandKind.REVOKE_PARTICIPANT:
+                principal = Principal(argument.decode())
+                if self._entrance.revoke(work, principal):
+                    self._desk.revoke(work, principal)
             case CommandKind.CANCEL_JOB:
                 self._desk.job_event(work, JobId(argument), CancelledByOperator())
             case CommandKind.DESCRIBE_REALM:

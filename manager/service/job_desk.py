@@ -15,16 +15,17 @@ from manager.protocol.model import (
     MarkOffline,
     PartyBack,
     PartyGone,
+    PartyRevoked,
     SlotFreed,
     Start,
 )
-from manager.protocol.presence import PresenceEvent
+from manager.protocol.presence import PresenceEffect, PresenceEvent
 from manager.service.postman import Postman
 from manager.service.work import Office, Work
 from manager.store.people import JOB_NUMBERS
 from manager.store.records import SessionStanding, TicketKey, TimerRecord
 from shared.clock import to_ms
-from shared.messages import JobQuery, JobRequest, JobStage, Status
+from shared.messages import JobQuery, JobRequest, JobStage, Revoked, Status
 from shared.messages import JobState as JobStateNotice
 from shared.names import JobId, Principal, display_number
 from shared.protocol.machine import (
@@ -83,7 +84,7 @@ class JobDesk:
         self, work: Work, principal: Principal, event: PresenceEvent
     ) -> None:
         """Give an event to a principal's presence, and to jobs what follows."""
-        memory, now = self._office.memory, work.context.now_ms
+        memory = self._office.memory
         before = memory.presence(principal)
         after = presence.step(before, event, work.context)
         if isinstance(event, Received) and isinstance(event.message, Status):
@@ -98,20 +99,50 @@ class JobDesk:
                 extra={"principal": principal},
             )
         for effect in after.effects:
-            match effect:
-                case presence.Adopt(sid=sid):
-                    # What is still under way in an older one must not bring it back.
-                    for older in takewhile(sid.__ne__, memory.half_open(principal)):
-                        memory.end_session(older, SessionStanding.SUPERSEDED, now)
-                    memory.adopt_session(sid)
-                case presence.Supersede(sid=sid):
-                    memory.end_session(sid, SessionStanding.SUPERSEDED, now)
-                case presence.Close(sid=sid):
-                    memory.end_session(sid, SessionStanding.ENDED, now)
-                case presence.Tell(event=told):
-                    work.pending.append(told)
-                case _:
-                    assert_never(effect)
+            self._follow(work, principal, effect)
+
+    def _follow(self, work: Work, principal: Principal, effect: PresenceEffect) -> None:
+        """Carry out what the presence machine wishes."""
+        memory, now = self._office.memory, work.context.now_ms
+        match effect:
+            case presence.Adopt(sid=sid):
+                # What is still under way in an older one must not bring it back.
+                for older in takewhile(sid.__ne__, memory.half_open(principal)):
+                    memory.end_session(older, SessionStanding.SUPERSEDED, now)
+                memory.adopt_session(sid)
+            case presence.Supersede(sid=sid):
+                memory.end_session(sid, SessionStanding.SUPERSEDED, now)
+            case presence.Close(sid=sid):
+                memory.end_session(sid, SessionStanding.ENDED, now)
+            case presence.Tell(event=told):
+                if isinstance(told, PartyBack) and memory.revocations:
+                    self._tell_revoked(work, told.principal)
+                work.pending.append(told)
+            case _:
+                assert_never(effect)
+
+    def revoke(self, work: Work, principal: Principal) -> None:
+        """Take a principal out of every session and job, and tell all others."""
+        memory, now = self._office.memory, work.context.now_ms
+        work.pending.append(PartyRevoked(principal))  # before it counts as lost
+        live = memory.presence(principal).sid
+        for session in list(memory.sessions.values()):
+            if session.principal == principal:
+                memory.end_session(session.sid, SessionStanding.ENDED, now)
+        if live is not None:
+            self.presence_event(work, principal, presence.SessionEnded(live))
+        for other in list(memory.presences):
+            if memory.live_session(other) is not None:
+                self._tell_revoked(work, other)
+        self.settle(work)
+
+    def _tell_revoked(self, work: Work, recipient: Principal) -> None:
+        memory = self._office.memory
+        notice = Revoked(
+            revocations=memory.revocations,
+            principals=memory.revoked(work.context.now_ms),
+        )
+        self._postman.send(work, Send(recipient, notice))
 
     def settle(self, work: Work) -> None:
         """Give jobs every event that is pending, until there is none."""
@@ -124,13 +155,19 @@ class JobDesk:
                     self._step(work, latest, event)
 
     def _concerned(
-        self, work: Work, event: PartyGone | PartyBack | SlotFreed
+        self, work: Work, event: PartyGone | PartyBack | PartyRevoked | SlotFreed
     ) -> list[JobState]:
         """Return the jobs that an event is about, in the order of request."""
         jobs = sorted(self._office.memory.jobs.values(), key=lambda each: each.number)
         match event:
             case PartyGone(principal=principal):
                 return [each for each in jobs if each.find(principal) is not None]
+            case PartyRevoked(principal=principal):
+                return [
+                    each
+                    for each in jobs
+                    if each.consumer == principal or each.find(principal) is not None
+                ]
             case PartyBack(principal=principal):
                 since = to_ms(work.context.now - job.CLOSED_REPEATED)
                 # One may have ended in this very transaction.
@@ -256,6 +293,7 @@ class JobDesk:
             self._office.keys.signer,
             self._office.keys.fingerprint,
             work.context,
+            self._office.memory.revocations,
             keys or None,
         )
         if not keys:

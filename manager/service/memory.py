@@ -13,9 +13,15 @@ from manager.protocol.job_state import JobState, reservations
 from manager.protocol.presence import Presence
 from manager.realm.keys import ManagerKeys
 from manager.service.pool import OnlinePool
-from manager.store.records import PrincipalRecord, SessionRecord, SessionStanding
+from manager.store.records import (
+    PrincipalRecord,
+    SessionRecord,
+    SessionStanding,
+    Standing,
+)
 from manager.store.store import Unit
 from shared.crypto.keys import KEY_BYTES
+from shared.messages.authentication import MAX_REVOKED
 from shared.names import JobId, Principal, SessionId
 
 IN_USE = frozenset({SessionStanding.HALF_OPEN, SessionStanding.LIVE})
@@ -168,6 +174,23 @@ class Memory:
     def open_jobs(self, consumer: Principal) -> int:
         """Return how many jobs of a consumer are not closed."""
         return sum(each.consumer == consumer for each in self.jobs.values())
+
+    @property
+    def revocations(self) -> int:
+        """How many principals were ever revoked."""
+        return len(self._revoked())
+
+    def revoked(self, now: int) -> tuple[Principal, ...]:
+        """Return the revoked ones whose certificate has not ended."""
+        good = [each.principal for each in self._revoked() if each.cert_ends > now]
+        return tuple(good[-MAX_REVOKED:])
+
+    def _revoked(self) -> list[PrincipalRecord]:
+        return [
+            each
+            for each in self.principals.values()
+            if each.standing is Standing.REVOKED
+        ]
 
     def pool(self) -> OnlinePool:
         """Return who is online now, with what jobs have reserved taken off."""

@@ -83,6 +83,10 @@ class Provisioning:
                 self._provisioner.create_participant(
                     Principal(task.principal), Role(task.role), task.password_hash
                 )
+            case TaskKind.DELETE_PARTICIPANT:
+                self._provisioner.delete_participant(
+                    Principal(task.principal), Role(task.role)
+                )
             case TaskKind.DELETE_ENROLMENT:
                 self._provisioner.delete_enrolment(TokenId(task.token_id))
             case _:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from manager.protocol.credentials import Issuer
 from manager.protocol.job_state import JobSettings, JobState
-from manager.protocol.model import PartyBack, PartyGone, SlotFreed
+from manager.protocol.model import PartyBack, PartyGone, PartyRevoked, SlotFreed
 from manager.realm.keys import ManagerKeys
 from manager.service.memory import Memory
 from manager.store.people import SERIALS
@@ -43,7 +43,9 @@ class Work:
     context: Context
     letters: list[Letter] = field(default_factory=list)
     answering: tuple[str, MessageId] | None = None
-    pending: deque[PartyGone | PartyBack | SlotFreed] = field(default_factory=deque)
+    pending: deque[PartyGone | PartyBack | PartyRevoked | SlotFreed] = field(
+        default_factory=deque
+    )
     counts: Counter[str] = field(default_factory=Counter)
     errors: Counter[ErrorCode] = field(default_factory=Counter)
     moved: list[tuple[JobState | None, JobState]] = field(default_factory=list)

@@ -15,6 +15,7 @@ class Standing(StrEnum):
 
     ENROLLING = "enrolling"
     REGISTERED = "registered"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class TaskKind(StrEnum):
 
     CREATE_PARTICIPANT = "create_participant"
     DELETE_ENROLMENT = "delete_enrolment"
+    DELETE_PARTICIPANT = "delete_participant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class CommandKind(StrEnum):
     """What the command line may ask of the running manager."""
 
     REVOKE_TOKEN = "revoke_token"  # noqa: S105 - the name of a command
+    REVOKE_PARTICIPANT = "revoke_participant"
     CANCEL_JOB = "cancel_job"
     DESCRIBE_REALM = "describe_realm"
 

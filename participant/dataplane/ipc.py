@@ -14,6 +14,7 @@ from pydantic import Strict
 
 from shared import codec
 from shared.errors import DecodeError, FailureCode, RefusalCode
+from shared.messages.authentication import MAX_REVOKED
 from shared.messages.job import Code, Party, ServerTicket, SpecBytes
 from shared.messages.wire import (
     Address,
@@ -165,6 +166,13 @@ class StopJob(Structure):
     discard: bool
 
 
+class Revoke(Structure):
+    """Have no link with these any more, and take none; earlier ones are forgotten."""
+
+    type: Literal["revoke"] = "revoke"
+    principals: Annotated[tuple[Name, ...], Strict(strict=False), Len(0, MAX_REVOKED)]
+
+
 class Quit(Structure):
     """Close everything and exit."""
 
@@ -257,6 +265,7 @@ ToData = (
     | Prepare
     | StartJob
     | StopJob
+    | Revoke
     | Quit
 )
 ToControl = (
@@ -280,6 +289,7 @@ _MODELS: Mapping[str, type[Structure]] = MappingProxyType(
             Prepare,
             StartJob,
             StopJob,
+            Revoke,
             Quit,
             Configured,
             ConfigureFailed,

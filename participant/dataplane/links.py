@@ -134,6 +134,7 @@ class Link(asyncio.BufferedProtocol):
         tune(transport.get_extra_info("socket"), self._times)
         try:
             self._leaves = self._accepted_leaves(tls)
+            self._identities.stands(self)
         except RemoteProtocolError as error:
             self._end(error)
             self._transport.abort()

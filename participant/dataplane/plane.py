@@ -12,6 +12,7 @@ from participant.dataplane.ipc import (
     NewTlsKey,
     Prepare,
     Quit,
+    Revoke,
     StartJob,
     StopJob,
     TlsKeyMade,
@@ -84,6 +85,8 @@ class DataPlane:
                 self._table().start(order)
             case StopJob():
                 self._table().stop(order)
+            case Revoke():
+                self._identities.revoke(order.principals)
             case Quit():
                 return False
             case _:

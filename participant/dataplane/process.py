@@ -20,6 +20,7 @@ from participant.dataplane.ipc import (
     NewTlsKey,
     Prepare,
     Quit,
+    Revoke,
     StartJob,
     StopJob,
     TrustAuthorities,
@@ -45,6 +46,7 @@ _ORDERS: Final = (
     Prepare,
     StartJob,
     StopJob,
+    Revoke,
     Quit,
 )
 

@@ -9,12 +9,18 @@ import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
+from weakref import WeakSet
 
 from participant.protocol.peer_hello import LinkFacts
 from shared.crypto.certificates import LeafInfo, TlsKey, der_to_pem, read_leaf
 from shared.crypto.derivation import equal
-from shared.errors import CryptoError, LocalProtocolError, RemoteProtocolError
+from shared.errors import (
+    CryptoError,
+    FailureCode,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
 from shared.names import Principal
 
 ALPN: Final = "mpx1"
@@ -54,10 +60,25 @@ class Leaves:
         )
 
 
+class Standing(Protocol):
+    """A link whose handshake is done."""
+
+    @property
+    def leaves(self) -> Leaves:
+        """Both of its leaves."""
+        ...
+
+    def abort(self, code: FailureCode) -> None:
+        """Close it, with a reason."""
+        ...
+
+
 class Identities:
-    """The TLS keys of this process, the newest last."""
+    """The TLS keys of this process, the newest last; and whom no link stands with."""
 
     def __init__(self) -> None:
+        self._revoked: frozenset[str] = frozenset()
+        self._links: WeakSet[Standing] = WeakSet()
         self._keys: dict[bytes, TlsKey] = {}
         self._identities: dict[bytes, Identity] = {}
 
@@ -119,11 +140,23 @@ class Identities:
         """Return the identity of the current session, if there is one."""
         return next(reversed(self._identities.values()), None)
 
+    def revoke(self, principals: Iterable[Principal]) -> None:
+        """End the links with these, and let no new one stand."""
+        self._revoked = frozenset(principals)
+        for link in list(self._links):
+            if link.leaves.peer.common_name in self._revoked:
+                link.abort(FailureCode.LINK_FAILED)
+
+    def stands(self, link: Standing) -> None:
+        """Know a link that has leaves, as long as somebody uses it."""
+        self._links.add(link)
+
     def leaves(self, tls: ssl.SSLObject) -> Leaves:
         """Return both leaves of a link whose handshake is done.
 
         Raises:
-            RemoteProtocolError: the peer has no leaf, or speaks another protocol.
+            RemoteProtocolError: the peer has no leaf, speaks another protocol or was
+                revoked.
         """
         if tls.version() != "TLSv1.3" or tls.selected_alpn_protocol() != ALPN:
             raise RemoteProtocolError("not TLS 1.3 with our application protocol")
@@ -144,6 +177,8 @@ class Identities:
             peer = read_leaf(peer_leaf)
         except CryptoError as error:
             raise RemoteProtocolError("a TLS peer without a leaf") from error
+        if peer.common_name in self._revoked:
+            raise RemoteProtocolError("a TLS peer that was revoked")
         facts = LinkFacts(
             own_leaf=own.leaf,
             peer_leaf=peer_leaf,

@@ -133,6 +133,18 @@ class PartyJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocations:
+    """What the manager's last notice said; of none so far, none is revoked.
+
+    ``number``: how many there ever were. ``principals``: with a certificate that
+    would still be good.
+    """
+
+    number: int = 0
+    principals: frozenset[Principal] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Party:
     """The participant as the machine sees it in one step.
 
@@ -146,6 +158,7 @@ class Party:
     spki: bytes = b""
     endorse: bytes = b""
     endorse_sig: bytes = b""
+    revocations: Revocations = Revocations()
 
 
 @dataclass(frozen=True, slots=True)

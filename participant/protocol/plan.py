@@ -10,7 +10,14 @@ from participant.protocol.consent import (
     new_pins,
     signing_keys,
 )
-from participant.protocol.model import Party, PartyJob, PeerPlan, RecordPins, Run
+from participant.protocol.model import (
+    Party,
+    PartyJob,
+    PeerPlan,
+    RecordPins,
+    Revocations,
+    Run,
+)
 from shared.crypto.derivation import manifest_hash, spec_hash
 from shared.errors import DecodeError, RefusalCode, RefusedError
 from shared.messages import (
@@ -65,6 +72,7 @@ def start_plan(
         now_ms=now_ms,
     )
     _check_policy(rules, checked)
+    _check_revocations(party.revocations, start, checked)
     me = rules.identity.principal
     run = Run(
         state=state,
@@ -178,6 +186,20 @@ def _check_policy(rules: Rules, checked: CheckedManifest) -> None:
     )
     for cert in checked.certs.values():
         check_pin(rules, cert)
+
+
+def _check_revocations(
+    known: Revocations, start: JobStart, checked: CheckedManifest
+) -> None:
+    """Refuse a roster with somebody revoked, or one that may have somebody."""
+    revoked = sorted(known.principals & checked.certs.keys())
+    if revoked:
+        raise RefusedError(f"{revoked[0]} was revoked", RefusalCode.REVOKED)
+    if start.revocations > known.number:
+        raise RefusedError(
+            "a notice of the manager, of who was revoked, did not arrive here",
+            RefusalCode.REVOKED,
+        )
 
 
 def _sources(manifest: Manifest) -> int:

@@ -20,6 +20,7 @@ from participant.protocol.model import (
     DataProcessLost,
     Party,
     PartyJob,
+    Revocations,
     SessionBegan,
 )
 from participant.protocol.trust import check_descriptor
@@ -45,6 +46,7 @@ from shared.messages import (
     KeyUse,
     LogOff,
     RealmDescriptor,
+    Revoked,
     SignedCertificate,
     SignedRealm,
 )
@@ -110,6 +112,7 @@ class ControlProcess:
         )
         self.jobs = Jobs(home, home.journal(identity), self, self.figures)
         self._inbox = Inbox(self.transport, self.mail, self.logon, self.jobs, self)
+        self._revocations = Revocations()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._soon: asyncio.TimerHandle | None = None
@@ -218,6 +221,16 @@ class ControlProcess:
             if cas:
                 await self._data.order(ipc.TrustAuthorities(cas=cas))
 
+    async def take_revoked(self, message: Revoked) -> None:
+        """Have nothing to do any more with who was revoked."""
+        if message.revocations < self._revocations.number:
+            return
+        self._revocations = Revocations(
+            message.revocations, frozenset(message.principals)
+        )
+        _log.info("principals revoked", extra={"revoked": ",".join(message.principals)})
+        await self._data.order(ipc.Revoke(principals=message.principals))
+
     def identity(self) -> Identity:
         """Return the identity as it is now."""
         return self._identity
@@ -259,6 +272,7 @@ class ControlProcess:
             spki=current.spki if current else b"",
             endorse=current.endorse if current else b"",
             endorse_sig=current.endorse_sig if current else b"",
+            revocations=self._revocations,
         )
 
     def dataset(self, name: str) -> Path | None:

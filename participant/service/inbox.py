@@ -19,6 +19,7 @@ from shared.messages import (
     JobState,
     JobTickets,
     RealmDescriptor,
+    Revoked,
 )
 from shared.protocol.machine import Received
 from shared.transport.base import Transport
@@ -39,6 +40,10 @@ class InboxWorld(Protocol):
 
     async def take_descriptor(self, message: RealmDescriptor) -> None:
         """Keep a newer descriptor of the realm."""
+        ...
+
+    async def take_revoked(self, message: Revoked) -> None:
+        """Have nothing to do any more with who was revoked."""
         ...
 
 
@@ -96,6 +101,8 @@ class Inbox:
                     await self._take_error(message)
                 case RealmDescriptor():
                     await self._world.take_descriptor(message)
+                case Revoked():
+                    await self._world.take_revoked(message)
                 case JobState():
                     for entry in message.jobs:
                         await self._jobs.handle(entry.job, received)

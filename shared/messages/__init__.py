@@ -7,6 +7,7 @@ from shared.messages.authentication import (
     DatasetNotice,
     ErrorNotice,
     LogOff,
+    Revoked,
     Status,
 )
 from shared.messages.job import (
@@ -126,6 +127,7 @@ __all__ = [
     "RegistrationReply",
     "RegistrationRequest",
     "Requirements",
+    "Revoked",
     "RosterEntry",
     "Rule",
     "ServerTicket",

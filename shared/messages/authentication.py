@@ -1,6 +1,6 @@
 """The AS exchange, presence and errors."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, Len
 from pydantic import Strict
@@ -25,6 +25,9 @@ from shared.messages.wire import (
     TimeMs,
     Versions,
 )
+
+MAX_REVOKED: Final = 2048
+"""Names in one notice: it fits into an envelope."""
 
 
 class AsRequest(Structure):
@@ -92,6 +95,18 @@ class Status(Structure):
     datasets: (
         Annotated[tuple[DatasetNotice, ...], Strict(strict=False), Len(0, 64)] | None
     ) = None
+
+
+class Revoked(Structure):
+    """``revoked``: whom the manager does not know any more.
+
+    ``revocations``: how many there ever were. ``principals``: all of them whose
+    certificate would still be good.
+    """
+
+    type: Literal["revoked"] = "revoked"
+    revocations: SmallCount
+    principals: Annotated[tuple[Name, ...], Strict(strict=False), Len(0, MAX_REVOKED)]
 
 
 class LogOff(Structure):

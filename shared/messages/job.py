@@ -236,7 +236,8 @@ class JobStart(Structure):
     """``job.start``: manager to party; the TGS reply.
 
     ``k_tkt``: to a server, the key that opens this job's tickets. ``t``: to a
-    client, its ticket for every server.
+    client, its ticket for every server. ``revocations``: as in ``revoked``; a party
+    that was told of fewer did not get a notice.
     """
 
     type: Literal["job.start"] = "job.start"
@@ -249,6 +250,7 @@ class JobStart(Structure):
     t: Annotated[tuple[ServerTicket, ...], Strict(strict=False), Len(1, 64)] | None = (
         None
     )
+    revocations: SmallCount
 
 
 class PhaseTime(Structure):

@@ -52,6 +52,7 @@ Message = (
     | authentication.AsReply
     | authentication.Status
     | authentication.LogOff
+    | authentication.Revoked
     | authentication.ErrorNotice
     | job.JobRequest
     | job.JobOffer
@@ -141,6 +142,7 @@ CATALOGUE: Mapping[str, Rule] = MappingProxyType(
             authentication.AsReply, Way.DOWN, _SEALED, Standing.REGISTERED, _EVERYBODY
         ),
         "status": _session(authentication.Status, Way.UP),
+        "revoked": _session(authentication.Revoked, Way.DOWN),
         "log.off": _session(authentication.LogOff, Way.UP),
         "err": Rule(
             authentication.ErrorNotice,

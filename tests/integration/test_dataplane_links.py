@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from participant.dataplane.frames import FrameType, encode_frame
+from participant.dataplane.ipc import Revoke
 from participant.dataplane.pool import MAX_IDLE
 from participant.dataplane.server_job import ServerJob
 from participant.dataplane.times import Times
@@ -308,5 +309,49 @@ def test_party_without_a_way_to_a_server_says_so(tmp_path: Path) -> None:
             assert failure.code is FailureCode.LINK_FAILED
             assert failure.peer == job.servers[0].name
             assert f"127.0.0.1:{job.servers[0].port}" in failure.reason
+
+    asyncio.run(scenario())
+
+
+def test_50_links_with_a_revoked_peer_end_and_none_stands_again(tmp_path: Path) -> None:
+    """Those that are kept warm, those in a job, and whatever it dials next."""
+
+    async def scenario() -> None:
+        async with world(tmp_path) as realm:
+            job = await small_job(realm)
+            source, server = job.sources()[0], job.servers[0]
+            await done(job)
+            async with dialled(source, server) as link:
+                await server.tell(Revoke(principals=(source.name,)))
+                assert await link.is_refused()
+            second = realm.job(job.servers, job.sources(), job.consumer)
+            await second.prepare()
+            await second.start()
+            failure = await source.failed(second.id)
+            assert failure.code is FailureCode.LINK_FAILED
+            assert failure.peer == server.name
+
+            await server.tell(Revoke(principals=()))
+            assert (await again(realm, job)).result()["n"] == 2
+
+    asyncio.run(scenario())
+
+
+def test_50_a_revoked_server_gets_no_link_from_another(tmp_path: Path) -> None:
+    """Diallers look as closely as listeners."""
+
+    async def scenario() -> None:
+        async with world(tmp_path) as realm:
+            job = await small_job(realm)
+            source, server = job.sources()[0], job.servers[0]
+            await done(job)
+            await source.tell(Revoke(principals=(server.name,)))
+            second = realm.job(job.servers, job.sources(), job.consumer)
+            await second.prepare()
+            await second.start()
+            failure = await source.failed(second.id)
+
+            assert failure.peer == server.name
+            assert "revoked" in failure.reason
 
     asyncio.run(scenario())

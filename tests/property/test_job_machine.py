@@ -14,6 +14,7 @@ from manager.protocol.model import (
     JobEvent,
     PartyBack,
     PartyGone,
+    PartyRevoked,
     SlotFreed,
     Start,
 )
@@ -73,6 +74,7 @@ KINDS = [
     "slot",
     "timer",
     "operator",
+    "revoked",
     "request",
     "cancel",
     "query",
@@ -111,6 +113,7 @@ def _events(
         "slot": SlotFreed(),
         "timer": TimerFired(timer),
         "operator": CancelledByOperator(),
+        "revoked": PartyRevoked(who),
         "request": requested(WANTED, mid="again"),
         "cancel": received(who, JobCancel(job=JOB)),
         "query": received(who, JobQuery(job=JOB)),
@@ -170,7 +173,7 @@ def _check_effects(after: JobState, effects: tuple[JobEffect, ...]) -> set[bytes
         if isinstance(effect, Start):
             keys = {party.p: bytes(32) for party in after.servers}
             issued = start_messages(
-                after, effect.recipients, MANAGER_KEY, FINGERPRINT, context(), keys
+                after, effect.recipients, MANAGER_KEY, FINGERPRINT, context(), 0, keys
             )
             assert len(issued.sends) == len(effect.recipients)
             manifests.add(issued.manifest)

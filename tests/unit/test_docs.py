@@ -212,7 +212,8 @@ def test_every_message_is_in_a_diagram() -> None:
         re.findall(r"^```mermaid\n(.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
     )
     frames = {kind.name for kind in FrameType}
-    said = set(re.findall(r"[a-z]+\.[a-z]+|\bstatus\b|\berr\b|\b[A-Z_]{3,}\b", drawn))
+    word = r"[a-z]+\.[a-z]+|\bstatus\b|\brevoked\b|\berr\b|\b[A-Z_]{3,}\b"
+    said = set(re.findall(word, drawn))
 
     assert not (set(CATALOGUE) | frames) - said
 

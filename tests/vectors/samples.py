@@ -217,6 +217,7 @@ MESSAGES: dict[str, m.Message] = {
         load=35,
         datasets=(m.DatasetNotice(name="visits", cols=("mdvis", "disea")),),
     ),
+    "revoked": m.Revoked(revocations=2, principals=(SOURCE, SERVER)),
     "log.off": m.LogOff(),
     "err": m.ErrorNotice(
         code=ErrorCode.JOB_STATE, re=MessageId(octets("mid", 16)), retry_after=1000
@@ -260,6 +261,7 @@ MESSAGES: dict[str, m.Message] = {
                 s=SERVER, k_cs=octets("k_cs", 32), ticket=octets("ticket", 300)
             ),
         ),
+        revocations=2,
     ),
     "job.report": m.JobReport(
         job=JOB, epoch=1, phase=m.JobPhase.COMPUTED, at=NOW, bytes_in=192, ms=3

@@ -11,6 +11,7 @@ from manager.protocol.model import (
     MarkOffline,
     PartyBack,
     PartyGone,
+    PartyRevoked,
     SlotFreed,
     Start,
 )
@@ -197,10 +198,11 @@ def test_a_result_that_overtakes_other_reports_waits_for_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [TimerFired("reports"), CancelledByOperator(), "cancel"]
+    "event",
+    [TimerFired("reports"), CancelledByOperator(), PartyRevoked(S1), "cancel"],
 )
 def test_a_delivered_job_is_done_whatever_ends_its_wait(
-    event: TimerFired | CancelledByOperator | str,
+    event: TimerFired | CancelledByOperator | PartyRevoked | str,
 ) -> None:
     """Reports may be lost, and a cancellation comes too late."""
     desk = started_desk().report_all(JobPhase.DELIVERED, CONSUMER)
@@ -211,6 +213,17 @@ def test_a_delivered_job_is_done_whatever_ends_its_wait(
 
     assert desk.job.outcome is Outcome.DONE
     assert CancelTimer("reports") in desk.effects
+
+
+def test_50_a_revoked_party_ends_a_job_once() -> None:
+    """What ended before has ended for its own reason."""
+    desk = started_desk().handle(PartyRevoked(S1))
+    again = desk.handle(PartyRevoked(ANNE)).effects
+    before = offered_desk().handle(CancelledByOperator(), PartyRevoked(S1))
+
+    assert (desk.job.code, desk.job.party) == (FailureCode.REVOKED, S1)
+    assert again == ()
+    assert before.job.code is FailureCode.CANCELLED
 
 
 def test_a_source_that_has_delivered_does_not_end_the_job() -> None:

@@ -47,6 +47,7 @@ from tests.job_realm import (
 )
 
 SERVERS = (S1, S2, S3)
+REVOCATIONS = 3
 COLLECT = received(CONSUMER, JobCollect(job=JOB))
 
 
@@ -58,7 +59,7 @@ def _issue(
 ) -> Issued:
     names = recipients or tuple(party.p for party in desk.job.parties)
     return start_messages(
-        desk.job, names, MANAGER_KEY, FINGERPRINT, context(seconds), keys
+        desk.job, names, MANAGER_KEY, FINGERPRINT, context(seconds), REVOCATIONS, keys
     )
 
 

@@ -15,6 +15,7 @@ from participant.protocol.model import (
     RecordPins,
     Recovered,
     RequestRefused,
+    Revocations,
     Run,
     SessionBegan,
     Stage,
@@ -364,6 +365,46 @@ def test_58_another_spec_than_the_accepted_one_is_refused() -> None:
 
     assert (refuse.stage, refuse.code) == ("start", RefusalCode.MANIFEST_INVALID)
     assert wished(effects, Run) == []
+
+
+@pytest.mark.parametrize("role", ["server", "source", "consumer"])
+def test_50_a_start_with_somebody_revoked_is_refused(role: str) -> None:
+    """Whatever the manager says now: it said before that this one is out."""
+    case = Case()
+    other = {
+        "server": case.servers[1],
+        "source": case.sources[0],
+        "consumer": case.consumer,
+    }[role]
+    side = accepted_server(case)
+    side.revocations = Revocations(1, frozenset({other.name}))
+    [refuse] = sent(side.hear(case.start(side, revocations=1)), JobRefuse)
+
+    assert (refuse.stage, refuse.code) == ("start", RefusalCode.REVOKED)
+    assert refuse.reason == f"{other.name} was revoked"
+    assert side.job.stage is Stage.REFUSED
+
+
+def test_50_a_start_that_tells_of_a_missing_notice_is_refused() -> None:
+    """The broker may have withheld it: who is revoked is not known here."""
+    case = Case()
+    side = accepted_server(case)
+    side.revocations = Revocations(1)
+    [refuse] = sent(side.hear(case.start(side, revocations=2)), JobRefuse)
+
+    assert (refuse.stage, refuse.code) == ("start", RefusalCode.REVOKED)
+    assert "did not arrive" in (refuse.reason or "")
+
+
+@pytest.mark.parametrize("told", [0, 1, 2])
+def test_a_start_before_the_last_notice_is_as_good_as_any(told: int) -> None:
+    """Nobody of its roster is revoked; the notice only came earlier."""
+    case = Case()
+    side = accepted_server(case)
+    side.revocations = Revocations(2, frozenset({Principal("MPC_server_099")}))
+    [run] = wished(side.hear(case.start(side, revocations=told)), Run)
+
+    assert run.state.stage is Stage.STARTED
 
 
 def test_a_start_for_an_unknown_job_is_refused_so_that_nobody_waits() -> None:

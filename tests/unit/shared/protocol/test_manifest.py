@@ -59,7 +59,7 @@ from tests.job_realm import (
 
 JOB_STATE: JobState = started_desk(wanted=spec(min_sources=2)).job
 ISSUED = start_messages(
-    JOB_STATE, [p.p for p in JOB_STATE.parties], MANAGER_KEY, FINGERPRINT, context(1)
+    JOB_STATE, [p.p for p in JOB_STATE.parties], MANAGER_KEY, FINGERPRINT, context(1), 0
 )
 MANIFEST = unpack(Manifest, ISSUED.manifest)
 CONSUMER_CERT = check_certificate(
