@@ -22,8 +22,8 @@ from tests.integration.realm_fixture import (
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-LATE = "late"
-KIND = ("--role", "client", "--io", "input", "--prefix", "Late")
+LATE = "leaver"
+KIND = ("--role", "client", "--io", "input", "--prefix", "Leaver")
 AT_MOST = 5.0
 """Seconds from the command to the end of its jobs and sessions."""
 
@@ -83,10 +83,10 @@ def test_whoever_is_revoked_stays_so(live: LiveRealm, late: str) -> None:
     """Twice is a clear error; the next one of its prefix has another number."""
     until(lambda: live.manage("participants", "revoke", late, "--yes").code == 5, "out")
     twice = live.manage("participants", "revoke", late, "--yes")
-    nobody = live.manage("participants", "revoke", "Late999", "--yes")
-    live.enrol_only(Party("later", KIND))
+    nobody = live.manage("participants", "revoke", "Leaver999", "--yes")
+    live.enrol_only(Party("successor", KIND))
 
     assert twice.code == ExitCode.REFUSED
     assert "already" in twice.err
     assert nobody.code == ExitCode.CONFIGURATION
-    assert live.principals["later"] not in {late, "Late999"}
+    assert live.principals["successor"] not in {late, "Leaver999"}
