@@ -71,6 +71,7 @@ def restore(settings: ManagerSettings, file: Path) -> None:
     _tell(f"{restored.participants} participants get their broker user anew")
     if restored.without_password:
         _tell(f"these must register again: {', '.join(restored.without_password)}")
+    _tell("who was revoked after that is not: revoke them again")
     _tell("next: mpc-manager broker start, then mpc-manager run")
 
 

@@ -16,7 +16,7 @@ from manager.config import ManagerSettings
 from manager.store.records import CommandKind, Standing
 from shared.cli import ExitCode, closing, json_output
 from shared.clock import SystemClock, to_ms
-from shared.errors import ConfigError, RefusalCode, RefusedError
+from shared.errors import ConfigError, RefusalCode, RefusedError, TransportError
 from shared.names import Principal
 from shared.output import json_text
 from shared.printing import print_table
@@ -87,6 +87,7 @@ def show(settings: ManagerSettings, name: str, as_json: bool) -> None:
         "mpc-manager participants revoke Liberty001 --yes",
         codes={
             3: "nobody is registered under this name",
+            4: "it is revoked, but the broker still has its user",
             5: "it is revoked already",
             75: "no manager runs: the next one that starts does it first",
         },
@@ -111,6 +112,7 @@ def revoke(settings: ManagerSettings, name: str, yes: bool) -> int:
     with store.transaction() as unit:
         now = to_ms(SystemClock().now())
         unit.orders.add_command(CommandKind.REVOKE_PARTICIPANT, name.encode(), now)
+    is_revoked = False
     deadline = time.monotonic() + PATIENCE.total_seconds()
     while time.monotonic() < deadline:
         time.sleep(LOOK.total_seconds())
@@ -118,9 +120,19 @@ def revoke(settings: ManagerSettings, name: str, yes: bool) -> int:
             standings = {
                 each.principal: each.standing for each in unit.people.principals()
             }
-        if standings[Principal(name)] is Standing.REVOKED:
+            is_locked_out = all(
+                task.principal != name for _, task in unit.orders.tasks()
+            )
+        is_revoked = standings[Principal(name)] is Standing.REVOKED
+        if is_revoked and is_locked_out:
             click.echo(f"mpc-manager: {name} is revoked", err=True)
             return ExitCode.DONE
+    if is_revoked:
+        raise TransportError(
+            f"{name} is revoked, but the broker still has its user",
+            "the manager goes on trying to remove it: see whether the broker's"
+            " management API answers (mpc-manager broker status)",
+        )
     click.echo(
         "mpc-manager: no manager runs; the next one that starts does it first", err=True
     )

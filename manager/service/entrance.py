@@ -76,14 +76,21 @@ class Entrance:
         record = self._office.memory.principals.get(principal)
         if record is None or record.standing is Standing.REVOKED:
             return False
-        self._keep(work, replace(record, standing=Standing.REVOKED))
+        now = work.context.now_ms
+        self._keep(work, replace(record, standing=Standing.REVOKED, revoked=now))
         self.token_event(work, work.unit.people.token_of(principal), TokenRevoked())
-        work.unit.orders.add_task(
-            Task(TaskKind.DELETE_PARTICIPANT, principal, record.role)
-        )
+        _keep_out(work, record)
         work.note("revoked", principal)
         _log.warning("participant revoked", extra={"principal": principal})
         return True
+
+    def keep_revoked_out(self, work: Work) -> None:
+        """Have the broker users of all who were revoked removed, once more.
+
+        A manager that stood still may have made one anew after another deleted it.
+        """
+        for record in self._office.memory.all_revoked():
+            _keep_out(work, record)
 
     def token_event(
         self,
@@ -300,6 +307,12 @@ class Entrance:
         self._postman.answer_login(
             work, account.principal, established.reply, grant.mid
         )
+
+
+def _keep_out(work: Work, record: PrincipalRecord) -> None:
+    work.unit.orders.add_task(
+        Task(TaskKind.DELETE_PARTICIPANT, record.principal, record.role)
+    )
 
 
 def expiry_timer(token: TokenState) -> TimerRecord:

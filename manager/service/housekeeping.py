@@ -22,7 +22,7 @@ from manager.service.entrance import TOKEN_TIMERS, Entrance
 from manager.service.job_desk import JOB_TIMERS, JobDesk
 from manager.service.postman import Postman
 from manager.service.work import Office, Work
-from manager.store.records import CommandKind, SessionStanding, TimerRecord
+from manager.store.records import CommandKind, SessionStanding, Standing, TimerRecord
 from manager.store.store import Store
 from shared.messages import JobStage
 from shared.names import JobId, Principal, TokenId
@@ -122,8 +122,9 @@ class Housekeeper:
         if int(work.unit.journal.fact(DESCRIBED) or 1) >= epoch:
             self._described = epoch
             return
-        for principal in self._office.memory.principals:
-            self._postman.describe_realm_to(work, principal)
+        for principal, record in self._office.memory.principals.items():
+            if record.standing is not Standing.REVOKED:
+                self._postman.describe_realm_to(work, principal)
         for token, _ in work.unit.people.tokens():
             if token.stage in ENROLLING and token.expires > work.context.now_ms:
                 self._postman.describe_realm(work, token.token_id, token.expires)

@@ -99,6 +99,7 @@ class Service:
         self._office = Office(keys, descriptor_of(store), settings.jobs, entropy)
         postman = Postman(self._office)
         entrance = Entrance(self._office, postman)
+        self._entrance = entrance
         desk = JobDesk(self._office, postman)
         budget = Budget(settings.envelopes_per_second, settings.bytes_per_second)
         self._dispatcher = Dispatcher(
@@ -129,6 +130,7 @@ class Service:
         self._load()
         self._look_after_keys()
         self._outbox.recover(self._now_ms())
+        self._transact(self._entrance.keep_revoked_out)
         await self.tick()
         for queue in MANAGER_QUEUES:
             await self._transport.consume(queue)

@@ -178,14 +178,16 @@ class Memory:
     @property
     def revocations(self) -> int:
         """How many principals were ever revoked."""
-        return len(self._revoked())
+        return len(self.all_revoked())
 
     def revoked(self, now: int) -> tuple[Principal, ...]:
-        """Return the revoked ones whose certificate has not ended."""
-        good = [each.principal for each in self._revoked() if each.cert_ends > now]
+        """Return the revoked ones whose certificate has not ended, the newest last."""
+        found = sorted(self.all_revoked(), key=lambda each: each.revoked)
+        good = [each.principal for each in found if each.cert_ends > now]
         return tuple(good[-MAX_REVOKED:])
 
-    def _revoked(self) -> list[PrincipalRecord]:
+    def all_revoked(self) -> list[PrincipalRecord]:
+        """Return everybody who was ever revoked."""
         return [
             each
             for each in self.principals.values()

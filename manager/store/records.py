@@ -23,7 +23,8 @@ class PrincipalRecord:
     """A registered principal with its public keys and certificate.
 
     ``password_hash``: RabbitMQ's, of its broker password, with which its broker user
-    can be made anew; empty if it registered before that was kept.
+    can be made anew; empty if it registered before that was kept. ``revoked``: when,
+    0 unless it is.
     """
 
     principal: Principal
@@ -39,6 +40,7 @@ class PrincipalRecord:
     cert_begins: int
     cert_ends: int
     password_hash: str = ""
+    revoked: int = 0
 
 
 @unique

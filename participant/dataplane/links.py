@@ -282,6 +282,7 @@ class Link(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is not None and not transport.is_closing():
             transport.write(encode_frame(FrameType.ABORT, encode_code(code)))
+        self._frames.clear()  # what came before is of no account any more
         self.close()
 
     def close(self) -> None:

@@ -223,8 +223,6 @@ class ControlProcess:
 
     async def take_revoked(self, message: Revoked) -> None:
         """Have nothing to do any more with who was revoked."""
-        if message.revocations < self._revocations.number:
-            return
         self._revocations = Revocations(
             message.revocations, frozenset(message.principals)
         )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from manager.service import memory
 from manager.store.records import CommandKind, Standing
 from shared.crypto.derivation import spec_hash
 from shared.errors import FailureCode
@@ -121,6 +122,8 @@ def test_50_the_broker_user_is_removed_and_stays_so() -> None:
         gone = server.principal not in realm.provisioner.users
         other.read()
         await revoke(realm, server)
+        # As a manager does that stood still while another one took its turn.
+        realm.provisioner.create_participant(server.principal, Role.MPCS, "hash")
         await realm.crash()
         await realm.settle()
 
@@ -198,12 +201,33 @@ def test_a_notice_names_nobody_whose_certificate_has_ended() -> None:
     async def history(realm: AttackedRealm) -> None:
         server = await realm.join_actor("server", Role.MPCS)
         await revoke(realm, server)
-        memory = realm.service._office.memory
-        ends = memory.principals[server.principal].cert_ends
+        known = realm.service._office.memory
+        ends = known.principals[server.principal].cert_ends
 
-        assert memory.revoked(ends - 1) == (server.principal,)
-        assert memory.revoked(ends) == ()
-        assert memory.revocations == 1
+        assert known.revoked(ends - 1) == (server.principal,)
+        assert standing(realm, server) is Standing.REVOKED
+        assert known.revoked(ends) == ()
+        assert known.revocations == 1
+
+    run(history)
+
+
+def test_a_notice_that_is_full_names_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever registered first may be revoked last."""
+    monkeypatch.setattr(memory, "MAX_REVOKED", 1)
+
+    async def history(realm: AttackedRealm) -> None:
+        first = await realm.join_actor("first", Role.MPCS)
+        second = await realm.join_actor("second", Role.MPCS)
+        third = await realm.join_actor("third", Role.MPCS)
+        await revoke(realm, second)
+        await realm.pass_time(1)
+        await revoke(realm, first)
+        said = [each for each in third.read() if isinstance(each, Revoked)]
+
+        assert said[-1] == Revoked(revocations=2, principals=(first.principal,))
 
     run(history)
 
