@@ -149,6 +149,8 @@ class Logon:
         )
         reply = await self._exchange(asking)
         context = self._world.context()
+        # A newer descriptor of the realm may have come before the answer.
+        identity = self._world.identity()
         session, cert = as_exchange.accept(asking, identity, reply, context)
         await self._data.use_leaf(session, identity.realm.name)
         self._mail.sessions = self._mail.sessions.with_session(session, context.now_ms)
