@@ -225,7 +225,15 @@ class LiveRealm(Cluster):
         process.wait()
 
     def end(self, name: str) -> int:
-        """Send SIGTERM and return the exit code."""
+        """Send SIGTERM and return the exit code.
+
+        Of the manager the store is opened anew afterwards: whoever reads the file's
+        bytes in this process ends SQLite's lock on it (POSIX locks), so the manager
+        takes itself for the last one and removes what this connection reads.
+        """
+        if name == "manager" and self._store is not None:
+            self._store.close()
+            self._store = None
         process = self._running.pop(name)
         process.terminate()
         return process.wait(PATIENCE)
