@@ -274,7 +274,10 @@ class LiveRealm(Cluster):
         return frozenset(notice.name for notice in found.datasets)
 
     def sessions(self) -> frozenset[bytes]:
-        """Return the ids of all sessions that there ever were."""
+        """Return the ids of all sessions that the store holds.
+
+        A new one is a new logon; a replaced one goes some time later.
+        """
         with self.store.transaction() as unit:
             return frozenset(session.sid for session in unit.sessions.all())
 

@@ -180,7 +180,7 @@ def test_62_a_killed_manager_goes_on_without_new_logins(live: LiveRealm) -> None
     after = live.sessions()
 
     assert job["state"] == "done"
-    assert after == before
+    assert after <= before
 
 
 @pytest.mark.parametrize("stage", [JobStage.OFFERED, JobStage.STARTED])
