@@ -52,14 +52,17 @@ class Journal:
         with self._lock:
             if self._is_discarded:
                 return
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            descriptor = os.open(self._folder / _SPENT, flags, 0o600)
+            _make(self._folder)
+            path = self._folder / _SPENT
+            is_new = not path.exists()
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(descriptor, ticket)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if is_new:
+                _synchronise(self._folder)
 
     def spent(self) -> frozenset[bytes]:
         """Return the ids of all tickets that were spent."""
@@ -104,7 +107,7 @@ class Journal:
                 self._write_now(path, data)
 
     def _write_now(self, path: Path, data: bytes | memoryview) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(path.parent)
         beside = path.with_name(f".{path.name}.new")
         beside.unlink(missing_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -114,7 +117,14 @@ class Journal:
             os.fsync(stream.fileno())
         beside.rename(path)
         _synchronise(path.parent)
-        _synchronise(path.parent.parent)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder that is still there after a crash."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _synchronise(folder.parent)
 
 
 def _read(path: Path) -> bytes | None:
@@ -124,7 +134,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _synchronise(folder: Path) -> None:
-    """Make sure that a rename in the folder survives a crash."""
+    """Make sure that what was made in the folder survives a crash."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,7 @@
 """A job's folder: complete files, private, and gone when they are discarded."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -103,3 +104,41 @@ def test_result_that_json_does_not_have_is_a_bug(tmp_path: Path) -> None:
     """No NaN in a file that other programs read."""
     with pytest.raises(ValueError, match="JSON"):
         Journal(tmp_path, JOB).write_result({"mean": float("nan")})
+
+
+@pytest.fixture
+def synchronised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the paths that were synchronised to disk, as they are."""
+    paths: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        paths.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return paths
+
+
+def test_every_new_name_is_on_disk(tmp_path: Path, synchronised: list[str]) -> None:
+    """A file's own bytes are lost if its name, or its folder's, is."""
+    journal = Journal(tmp_path, JOB)
+    folder = tmp_path / JOB.hex()
+    journal.write_server_share(SERVER, b"sealed")
+    first = list(synchronised)
+    journal.write_server_share(Principal("MPC_server_002"), b"sealed")
+    journal.spend(b"a" * 16)
+    spent = synchronised[-2:]
+    journal.spend(b"b" * 16)
+
+    assert first == [
+        str(path)
+        for path in (
+            tmp_path,
+            folder,
+            folder / "shares" / f".{SERVER}.new",
+            folder / "shares",
+        )
+    ]
+    assert len(synchronised) == len(first) + 2 + 2 + 1
+    assert spent == [str(folder / "spent"), str(folder)]
