@@ -14,6 +14,7 @@ from participant.cli.outputs import job_output
 from participant.home.folder import Home
 from participant.service.job_list import kept_jobs, name_of, running_jobs
 from participant.service.local import Answer, NotRunningError
+from participant.service.pinning import pins_of
 from participant.service.summary import summary
 from participant.statistics import registry
 from shared.errors import FrameworkError
@@ -120,9 +121,18 @@ def _asked_columns(app: App) -> Iterable[str]:
         yield from job_output(job).columns
 
 
+def _pinned(app: App) -> Iterable[str]:
+    """Yield whose key is pinned, if that can be known without a password."""
+    home = app.registered_home()
+    if not home.needs_password:
+        for pin in asyncio.run(pins_of(home, lambda: None)):
+            yield str(pin["principal"])
+
+
 own_datasets = _offer(lambda app: app.home().datasets())
 asked_datasets = _offer(_asked_datasets)
 asked_columns = _offer(_asked_columns)
+pinned_names = _offer(_pinned)
 job_names = _offer(lambda app: [name_of(job) for job in _jobs(app.home())])
 identity_names = _offer(
     lambda app: [

@@ -31,6 +31,7 @@ COMMANDS = {
     "jobs": "participant.cli.jobs:jobs",
     "result": "participant.cli.jobs:result",
     "cancel": "participant.cli.jobs:cancel",
+    "pins": "participant.cli.pins:pins",
     "status": "participant.cli.status:status",
     "identities": "participant.cli.identities:identities",
     "config": "participant.cli.settings:config",

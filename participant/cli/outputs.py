@@ -1,6 +1,7 @@
 """What a participant's commands print for machines."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -106,6 +107,21 @@ class OfferedDataset(Output):
     path: str
     columns: tuple[str, ...] | None
     problem: str | None
+
+
+class PinnedKey(Output):
+    """A principal whose identity key is held to.
+
+    Attributes:
+        principal: its name.
+        key_hash: SHA-256 of its identity key.
+        origin: who wants that: ``policy`` is the owner in policy.toml, ``owner`` by
+            command, ``first-use`` is the first key that was seen.
+    """
+
+    principal: str
+    key_hash: str
+    origin: Literal["policy", "owner", "first-use"]
 
 
 class Status(Output):

@@ -7,13 +7,13 @@ under it; without one only its mode protects it.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Len
 from pydantic import Strict
 
 from participant.home import secret_file
-from participant.protocol.identity import BrokerLogin, Identity, Pin
+from participant.protocol.identity import MAX_PINS, BrokerLogin, Identity, Pin
 from participant.protocol.registration import Enrolment
 from participant.protocol.trust import check_descriptor
 from shared import token as tokens
@@ -42,6 +42,7 @@ class StoredPin(Structure):
 
     p: Name
     key_hash: Bytes32
+    listed: Literal[True] | None = None
 
 
 class StoredBroker(Structure):
@@ -69,7 +70,7 @@ class StoredIdentity(Structure):
     realm: SignedRealm
     epoch: int
     fingerprint: Bytes32
-    pins: Annotated[tuple[StoredPin, ...], Strict(strict=False), Len(0, 4096)]
+    pins: Annotated[tuple[StoredPin, ...], Strict(strict=False), Len(0, MAX_PINS)]
     journal_key: Bytes32
 
 
@@ -136,7 +137,11 @@ class KeyFile:
             epoch=identity.realm.epoch,
             fingerprint=identity.realm.fingerprint,
             pins=tuple(
-                StoredPin(p=pin.principal, key_hash=pin.key_hash)
+                StoredPin(
+                    p=pin.principal,
+                    key_hash=pin.key_hash,
+                    listed=True if pin.is_listed else None,
+                )
                 for pin in identity.pins
             ),
             journal_key=identity.journal_key,
@@ -174,7 +179,10 @@ class KeyFile:
                 authority=broker.authority,
             ),
             journal_key=stored.journal_key,
-            pins=tuple(Pin(pin.p, pin.key_hash) for pin in stored.pins),
+            pins=tuple(
+                Pin(pin.p, pin.key_hash, is_listed=pin.listed is True)
+                for pin in stored.pins
+            ),
         )
 
     def save_enrolment(self, enrolment: Enrolment) -> None:

@@ -23,10 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from participant.protocol.consent import PinRule, Policy
 from participant.protocol.identity import Pin
+from participant.protocol.pins import read_pin
 from shared.errors import ConfigError
-from shared.names import Principal, is_principal
-
-HASH_BYTES = 32
 
 
 class PolicyFile(BaseModel):
@@ -93,13 +91,6 @@ def load(path: Path, statistics: frozenset[str]) -> Policy:
 
 def _pin(path: Path, name: str, text: str) -> Pin:
     try:
-        key_hash = bytes.fromhex(text)
-    except ValueError:
-        key_hash = b""
-    if not is_principal(name) or len(key_hash) != HASH_BYTES:
-        raise ConfigError(
-            f"{path}: keys: {name!r} is not a principal with the hash of its key",
-            "write the 64 hexadecimal digits that 'mpc-participant status' shows"
-            " at that party",
-        )
-    return Pin(Principal(name), key_hash)
+        return read_pin(name, text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: keys: {error}", error.hint) from error

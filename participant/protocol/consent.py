@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
-from participant.protocol.identity import Identity, Pin, key_hash
+from participant.protocol.identity import MAX_PINS, Identity, Pin, key_hash
 from shared.crypto.derivation import equal, job_id
 from shared.crypto.keys import check_kem_key
 from shared.errors import CryptoError, RefusalCode, RefusedError
@@ -55,6 +55,11 @@ class Policy:
         """Return the key hash that each known principal must have."""
         pins = {pin.principal: pin.key_hash for pin in identity.pins}
         return pins | {pin.principal: pin.key_hash for pin in self.listed}
+
+    def lists(self, principal: Principal, identity: Identity) -> bool:
+        """Say whether the owner named a principal's key, here or by command."""
+        by_command = (pin for pin in identity.pins if pin.is_listed)
+        return any(pin.principal == principal for pin in (*self.listed, *by_command))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +170,17 @@ def check_pin(rules: Rules, cert: CertificateBody) -> None:
     Raises:
         RefusedError: another key, or none is listed and only listed ones count.
     """
-    pinned = rules.policy.pinned(rules.identity).get(cert.principal)
-    if pinned is None:
-        is_self = cert.principal == rules.identity.principal
-        if rules.policy.pins is PinRule.LISTED and not is_self:
-            raise RefusedError(
-                f"the key of {cert.principal} is not listed at this party",
-                RefusalCode.PIN_MISMATCH,
-            )
-        return
-    if not equal(pinned, key_hash(cert.sig_pk)):
+    identity, policy = rules.identity, rules.policy
+    must_be_listed = (
+        policy.pins is PinRule.LISTED and cert.principal != identity.principal
+    )
+    if must_be_listed and not policy.lists(cert.principal, identity):
+        raise RefusedError(
+            f"the key of {cert.principal} is not listed at this party",
+            RefusalCode.PIN_MISMATCH,
+        )
+    pinned = policy.pinned(identity).get(cert.principal)
+    if pinned is not None and not equal(pinned, key_hash(cert.sig_pk)):
         raise RefusedError(
             f"{cert.principal}: another identity key than the pinned one",
             RefusalCode.PIN_MISMATCH,
@@ -182,15 +188,25 @@ def check_pin(rules: Rules, cert: CertificateBody) -> None:
 
 
 def new_pins(rules: Rules, certs: Iterable[CertificateBody]) -> tuple[Pin, ...]:
-    """Return the pins that a first use of these certificates makes."""
+    """Return the pins that a first use of these certificates makes.
+
+    Raises:
+        RefusedError: there is no room for them.
+    """
     if rules.policy.pins is not PinRule.FIRST_USE:
         return ()
     known = rules.policy.pinned(rules.identity)
-    return tuple(
+    pins = tuple(
         Pin(cert.principal, key_hash(cert.sig_pk))
         for cert in certs
         if cert.principal not in known and cert.principal != rules.identity.principal
     )
+    if len(rules.identity.pins) + len(pins) > MAX_PINS:
+        raise RefusedError(
+            f"{MAX_PINS} keys are pinned at this party, and no more can be",
+            RefusalCode.PIN_MISMATCH,
+        )
+    return pins
 
 
 def _check_bounds(offer: JobOffer, spec: Spec, now_ms: int) -> None:

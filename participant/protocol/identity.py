@@ -8,6 +8,9 @@ from shared.crypto.keys import KemKey, SigningKey
 from shared.messages import SignedCertificate
 from shared.names import Duty, Io, Principal, Role, duties_allowed
 
+MAX_PINS = 4096
+"""Identity keys of others that a key file holds, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerLogin:
@@ -31,10 +34,14 @@ class BrokerLogin:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The identity key that a principal must have: SHA-256 of its public key."""
+    """The identity key that a principal must have: SHA-256 of its public key.
+
+    ``is_listed``: the owner named it; otherwise it is the first that was seen.
+    """
 
     principal: Principal
     key_hash: bytes
+    is_listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 
+from participant.protocol.consent import Policy
 from participant.protocol.identity import key_hash
 from participant.protocol.model import PartyJob
+from participant.protocol.pins import read_pin, with_pin, without_pin
 from participant.service.control_process import ControlProcess
 from participant.service.local import Answer, Request
+from participant.service.pinning import pins_shown
 from participant.service.question import Question
 from participant.service.summary import is_over, summary
 from participant.statistics.params import parse_params
@@ -101,6 +104,24 @@ class Control:
         names = await self._process.reload()
         yield {"event": "done", "offered": list(names)}
 
+    async def pins(self, request: Request) -> AsyncIterator[Answer]:  # noqa: ARG002 - as all
+        """List whose identity keys are held to."""
+        yield self._pins()
+
+    async def pin(self, request: Request) -> AsyncIterator[Answer]:
+        """Hold somebody to a key that the owner names."""
+        pin = read_pin(str(request.get("principal")), str(request.get("key_hash")))
+        policy = self._policy()
+        await self._process.change(lambda now: with_pin(now, policy, pin))
+        yield self._pins()
+
+    async def unpin(self, request: Request) -> AsyncIterator[Answer]:
+        """Hold somebody to a key no more."""
+        name = str(request.get("principal"))
+        policy = self._policy()
+        await self._process.change(lambda now: without_pin(now, policy, name))
+        yield self._pins()
+
     async def stop(self, request: Request) -> AsyncIterator[Answer]:  # noqa: ARG002 - as all
         """End the control process in good order."""
         yield {"event": "done"}
@@ -140,6 +161,13 @@ class Control:
             return {}
         return {"problem": str(problem), "hint": problem.hint}
 
+    def _policy(self) -> Policy:
+        return self._process.party().rules.policy
+
+    def _pins(self) -> Answer:
+        shown: list[Value] = [*pins_shown(self._process.identity(), self._policy())]
+        return {"event": "done", "pins": shown}
+
     def _own_jobs(self) -> list[PartyJob]:
         return [job for job in self._process.jobs.all() if job.time_of("requested")]
 
@@ -174,6 +202,9 @@ _OPERATIONS: Mapping[str, Callable[[Control, Request], AsyncIterator[Answer]]] =
     "jobs": Control.jobs,
     "status": Control.status,
     "reload-datasets": Control.reload_datasets,
+    "pins": Control.pins,
+    "pin": Control.pin,
+    "unpin": Control.unpin,
     "stop": Control.stop,
 }
 

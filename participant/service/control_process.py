@@ -91,6 +91,7 @@ class ControlProcess:
         self._home = home
         self._key_file = key_file
         self._identity = identity
+        self._changing = asyncio.Lock()
         self._settings = settings
         self._connect = connect
         self._clock = clock
@@ -215,7 +216,7 @@ class ControlProcess:
         )
         if realm.signed != known.signed:
             _log.info("realm descriptor", extra={"epoch": realm.epoch})
-            await self._save(replace(self._identity, realm=realm))
+            await self.change(lambda now: replace(now, realm=realm))
             now = self.context().now_ms
             cas = tuple(key.pk for key in realm.in_time(KeyUse.CA, now))
             if cas:
@@ -297,7 +298,7 @@ class ControlProcess:
                 "identity key pinned at first use",
                 extra={"principal": pin.principal, "key_hash": pin.key_hash.hex()},
             )
-        await self._save(replace(self._identity, pins=(*self._identity.pins, *pins)))
+        await self.change(lambda now: replace(now, pins=(*now.pins, *pins)))
 
     def slots_changed(self) -> None:
         """Tell the manager once things are quiet; it keeps books of its own jobs."""
@@ -336,7 +337,7 @@ class ControlProcess:
     async def logged_on(self, cert: SignedCertificate | None) -> None:
         """Say who is here, then go on with what is open."""
         if cert is not None:
-            await self._save(replace(self._identity, cert=cert))
+            await self.change(lambda now: replace(now, cert=cert))
         await self._offer.read()
         self._offer.begin_session()
         self._outbox.post_first(self._status())
@@ -373,10 +374,16 @@ class ControlProcess:
         self._wake.set()
         return self.offered
 
-    async def _save(self, identity: Identity) -> None:
-        """Use an identity from now on; it is on disk when this returns."""
-        await asyncio.to_thread(self._key_file.save, identity)
-        self._identity = identity
+    async def change(self, change: Callable[[Identity], Identity]) -> None:
+        """Change the identity; it is on disk, and used, when this returns.
+
+        Args:
+            change: from how it is, once all changes before are done, to how it will be.
+        """
+        async with self._changing:
+            identity = change(self._identity)
+            await asyncio.to_thread(self._key_file.save, identity)
+            self._identity = identity
 
     # ---- what the user asks ----
 

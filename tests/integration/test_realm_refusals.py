@@ -1,5 +1,6 @@
 """Jobs that cannot be: they end at once, say what is wrong, and harm no other."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from tests.integration.realm_fixture import (
     ANALYST,
     BOTH,
     Done,
+    Json,
     LiveRealm,
     until,
 )
@@ -156,6 +158,12 @@ def test_rows_with_gaps_are_left_out_if_the_consumer_says_so(live: LiveRealm) ->
     assert (result["n"], result["mean"]["days"]) == (2, pytest.approx(2.0))
 
 
+def pins(live: LiveRealm) -> dict[str, Json]:
+    """Return whose keys ``OWNER`` holds to, by name."""
+    shown: list[Json] = json.loads(live.participant(OWNER, "pins", "list", "--json"))
+    return {str(pin["principal"]): pin for pin in shown}
+
+
 def test_a_file_that_was_emptied_is_refused(
     live: LiveRealm, tables: Mapping[str, Path]
 ) -> None:
@@ -196,6 +204,31 @@ def test_a_file_that_is_written_meanwhile_is_refused(
     assert unharmed.code == 0
     assert after["state"] == "done", after
     assert after["result"]["n"] > MANY_ROWS
+
+
+def test_60_a_consumer_with_another_key_than_its_pin_gets_nothing(
+    live: LiveRealm,
+) -> None:
+    """The owner pins by command, while its control process runs."""
+    analyst = live.principals[ANALYST]
+    live.mean()
+    seen = pins(live)
+    live.participant(OWNER, "pins", "remove", analyst)
+    live.participant(OWNER, "pins", "add", analyst, "00" * 32)
+    refused = live.ask(ANALYST, "mean", "--column", "mdvis").wait().json()
+    taken = live.run(OWNER, "pins", "add", analyst, "11" * 32)
+    live.participant(OWNER, "pins", "remove", analyst)
+    job = live.mean()
+
+    assert seen[analyst]["origin"] == "first-use"
+    assert (refused["code"], refused["party"]) == (
+        FailureCode.REFUSED,
+        live.principals[OWNER],
+    )
+    assert "pin_mismatch" in refused["reason"]
+    assert (taken.code, "another pin (owner)" in taken.err) == (3, True)
+    assert job["state"] == "done"
+    assert pins(live)[analyst] == seen[analyst]
 
 
 def test_after_all_refusals_a_job_is_served_at_both_bounds(live: LiveRealm) -> None:

@@ -13,7 +13,7 @@ from participant.home import dataset_list
 from participant.home.folder import Home
 from participant.home.identities import Place
 from shared.names import Io, Role
-from tests.participant_world import Case, World
+from tests.participant_world import Case, World, with_pin_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def session(tmp_path: Path) -> Session:
     case = Case()
     home = Home(tmp_path / "home")
     dataset_list.add(home.datasets_path, "visits", Path("visits.csv"))
-    identity = case.consumer.identity
+    identity = with_pin_of(case.consumer, case.servers[0]).identity
     home.write_card(identity)
     home.key_file(None).save(identity)
     side = case.side(case.consumer)
@@ -41,6 +41,7 @@ def session(tmp_path: Path) -> Session:
         ("help ", "re", ["register ", "result "]),
         ("dataset ", "", ["add ", "list ", "remove "]),
         ("dataset remove ", "v", ["visits "]),
+        ("pins remove ", "", ["MPC_server_001 "]),
         ("runmpc ", "--sta", ["--statistic "]),
         ("runmpc --statistic ", "me", ["mean ", "median "]),
         ("runmpc --statistic=", "me", ["mean ", "median "]),

@@ -44,7 +44,10 @@ def test_39_files_that_others_can_read_are_refused(tmp_path: Path) -> None:
 def test_an_identity_comes_back_as_it_was(tmp_path: Path) -> None:
     """Keys, certificate, realm, login and pins."""
     identity = World().join("Liberty001", Role.CLIENT, Io.BOTH).identity
-    pins = (Pin(Principal("Analytics001"), bytes(32)),)
+    pins = (
+        Pin(Principal("Analytics001"), bytes(32)),
+        Pin(Principal("MPC_server_001"), bytes(32), is_listed=True),
+    )
     identity = replace(identity, pins=pins)
     file = Home(tmp_path / "home").key_file(None)
     file.save(identity)
@@ -210,7 +213,9 @@ def test_a_policy_says_what_its_owner_wrote(tmp_path: Path) -> None:
         denied=frozenset({"MPC_server_002"}),
         min_servers=3,
         pins=PinRule.LISTED,
-        listed=(Pin(Principal("Analytics001"), bytes.fromhex(KEY_HASH)),),
+        listed=(
+            Pin(Principal("Analytics001"), bytes.fromhex(KEY_HASH), is_listed=True),
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from participant.protocol.consent import PinRule, Policy
-from participant.protocol.identity import Pin, key_hash
+from participant.protocol.identity import MAX_PINS, Pin, key_hash
 from participant.protocol.model import DataReady, RecordPins, Run
 from shared.crypto.keys import SigningKey
 from shared.errors import RefusalCode
@@ -328,6 +328,31 @@ def test_listed_pins_let_nobody_else_in() -> None:
     assert wished(effects, RecordPins) == []
     assert refused_start(only_consumer, case).code is RefusalCode.PIN_MISMATCH
     assert refused_offer(nobody, case).code is RefusalCode.PIN_MISMATCH
+
+
+def test_listed_pins_may_be_given_by_command() -> None:
+    """A key that was merely seen before is not one that the owner listed."""
+    case = Case()
+    policy = Policy(pins=PinRule.LISTED)
+    seen = with_pin_of(case.servers[0], case.consumer)
+    pins = tuple(replace(pin, is_listed=True) for pin in seen.identity.pins)
+    named = replace(seen, identity=replace(seen.identity, pins=pins))
+    refuse = refused_offer(case.side(seen, policy=policy), case)
+
+    assert refuse.code is RefusalCode.PIN_MISMATCH
+    assert not sent(case.side(named, policy=policy).hear(case.offer(named)), JobRefuse)
+
+
+def test_there_is_no_room_for_ever_more_pins() -> None:
+    """A job whose parties could not be held to their keys later is refused."""
+    case = Case()
+    member = case.servers[0]
+    pins = tuple(Pin(Principal(f"Gone{n:04d}"), bytes(32)) for n in range(MAX_PINS))
+    full = replace(member, identity=replace(member.identity, pins=pins))
+    side = case.side(full)
+    side.hear(case.offer(full))
+
+    assert refused_start(side, case).code is RefusalCode.PIN_MISMATCH
 
 
 def test_without_a_manager_key_in_time_everything_is_refused() -> None:
