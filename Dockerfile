@@ -13,6 +13,7 @@ COPY broker_config broker_config
 COPY shared shared
 COPY manager manager
 COPY participant participant
+COPY selftest selftest
 RUN /opt/mpc/bin/pip install --no-cache-dir --no-deps . \
     && /opt/mpc/bin/pip uninstall --yes pip
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "token": "manager.cli.tokens:token",
     "participants": "manager.cli.participants:participants",
     "jobs": "manager.cli.jobs:jobs",
+    "selftest": "selftest.command:selftest",
     "map": "manager.cli.realm_map:realm_map",
     "watch": "manager.cli.watch:watch",
     "config": "manager.cli.settings:config",
