@@ -9,12 +9,13 @@ import importlib
 import importlib.metadata
 import logging
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum, unique
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -136,6 +137,15 @@ def print_error(program: str, message: str, hint: str | None = None) -> None:
 def say(program: str, text: str) -> None:
     """Print a line for people on stderr; texts of others in it do no harm."""
     click.echo(printable(f"{program}: {text}"), err=True)
+
+
+def main(command: click.Command, program: str) -> NoReturn:
+    """Be a program: run its command line and end the process.
+
+    Keys may come into its memory, so neither it nor what it starts dumps core.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.exit(run(command, program))
 
 
 def run(

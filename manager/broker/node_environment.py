@@ -42,6 +42,8 @@ def node_environment(
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
             f"-kernel inet_dist_use_interface {{127,0,0,1}} {_ERLANG_ARGUMENTS} {marks}"
         ),
+        # Passwords are in its memory: no crash dumps.
+        "ERL_CRASH_DUMP_BYTES": "0",
         # Makes the start script become the node instead of watching it.
         "detached": "1",
     }

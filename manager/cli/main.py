@@ -1,12 +1,11 @@
 """``mpc-manager``: the operator's program."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from manager.config import load_settings
-from shared import log
+from shared import cli, log
 from shared.cli import (
     MEANINGS,
     LazyGroup,
@@ -15,7 +14,6 @@ from shared.cli import (
     home_option,
     log_format_option,
     log_level_option,
-    run,
     version_option,
 )
 
@@ -78,4 +76,4 @@ def manager(
 
 def main() -> None:
     """Run the program and end the process."""
-    sys.exit(run(manager, PROGRAM))
+    cli.main(manager, PROGRAM)

@@ -1,12 +1,11 @@
 """``mpc-participant``: the program of data owners, MPC servers and consumers."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from participant.cli.app import PROGRAM, LogFlags, app_of
-from shared import log
+from shared import cli, log
 from shared.cli import (
     MEANINGS,
     LazyGroup,
@@ -15,7 +14,6 @@ from shared.cli import (
     home_option,
     log_format_option,
     log_level_option,
-    run,
     version_option,
 )
 
@@ -93,4 +91,4 @@ def participant(
 
 def main() -> None:
     """Run the program and end the process."""
-    sys.exit(run(participant, PROGRAM))
+    cli.main(participant, PROGRAM)

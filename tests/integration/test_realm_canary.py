@@ -5,11 +5,14 @@ the process table of a realm at work are searched for everything secret in it.
 """
 
 import base64
+import contextlib
 import os
 import re
 import signal
 import socket
+import stat
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,11 +57,14 @@ class Secrets:
     """Needles by what they are; only names are ever shown.
 
     ``processes``: arguments and environments of all that ran meanwhile. ``pages``:
-    everybody's figures for Prometheus.
+    everybody's figures for Prometheus. ``temporary``: files outside of the homes while
+    a job was under way. ``core_limits``: bytes of a core file, of every process.
     """
 
     needles: dict[str, bytes] = field(default_factory=dict, repr=False)
     processes: bytes = field(default=b"", repr=False)
+    temporary: dict[Path, bytes] = field(default_factory=dict, repr=False)
+    core_limits: dict[str, tuple[str, str]] = field(default_factory=dict)
     pages: bytes = field(default=b"", repr=False)
 
     def add(self, name: str, secret: bytes) -> None:
@@ -205,6 +211,8 @@ def run_jobs(live: LiveRealm, secrets: Secrets) -> Json:
                 share = path.read_bytes()
                 if len(share) >= 64:
                     secrets.add(f"{server}: {path.name} of the job", share[-48:])
+        secrets.temporary = temporary_files(live)
+        secrets.core_limits = core_limits(live)
     finally:
         os.kill(data, signal.SIGCONT)
     second = command.wait().json()
@@ -214,6 +222,36 @@ def run_jobs(live: LiveRealm, secrets: Secrets) -> Json:
         secrets.needles[f"the {figure}, as text"] = repr(value).encode()
         secrets.needles[f"the {figure}, as float64"] = struct.pack("<d", value)
     return second
+
+
+def temporary_files(live: LiveRealm) -> dict[Path, bytes]:
+    """Return the content of files for a while, outside of the realm and of tests."""
+    found: dict[Path, bytes] = {}
+    begun = (live.folder / "root.password").stat().st_mtime
+    for folder in (Path(tempfile.gettempdir()), Path("/dev/shm")):
+        for path in folder.rglob("*"):
+            with contextlib.suppress(OSError):
+                is_known = live.folder in path.parents or "pytest-of-" in str(path)
+                state = path.lstat()
+                is_ours = stat.S_ISREG(state.st_mode) and state.st_uid == os.getuid()
+                if is_ours and state.st_mtime > begun and not is_known:
+                    found[path] = path.read_bytes()
+    return found
+
+
+def core_limits(live: LiveRealm) -> dict[str, tuple[str, str]]:
+    """Return how large a core file of each process may get."""
+    broker = live.home("manager") / "broker" / "rabbitmq.pid"
+    pids = {"manager": live.pid("manager"), "broker": int(broker.read_text())}
+    for party in parties():
+        pids[f"{party.name}, control"] = live.pid(party.name)
+        pids[f"{party.name}, data"] = live.data_pid(party.name)
+    return {
+        name: re.findall(
+            r"Max core file size +(\S+) +(\S+)", Path(f"/proc/{pid}/limits").read_text()
+        )[0]
+        for name, pid in pids.items()
+    }
 
 
 def late_comer(live: LiveRealm, folder: Path, secrets: Secrets) -> None:
@@ -342,6 +380,19 @@ def test_no_process_shows_a_secret(secrets: Secrets) -> None:
     assert b"participant.dataplane.process" in secrets.processes
     assert b"register" in secrets.processes
     assert secrets.found_in(secrets.processes) == []
+
+
+def test_no_temporary_file_holds_a_secret(secrets: Secrets) -> None:
+    """TLS keys reach OpenSSL through memory, for instance."""
+    found = {path: secrets.found_in(data) for path, data in secrets.temporary.items()}
+
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_no_process_with_a_key_dumps_core(secrets: Secrets) -> None:
+    """The manager, the broker, and both processes of every party."""
+    assert len(secrets.core_limits) == 2 + 2 * len(parties())
+    assert set(secrets.core_limits.values()) == {("0", "0")}
 
 
 def test_a_party_keeps_only_its_own_secrets(secrets: Secrets, live: LiveRealm) -> None:
