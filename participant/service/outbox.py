@@ -89,6 +89,9 @@ class Outbox:
                 self._more.clear()
             await self._more.wait()
             await self.session.wait()
+            if self._mail.sessions.current is None:  # the manager does not know it
+                self.session.clear()
+                continue
             batch: list[Outgoing] = []
             while self._waiting and len(batch) < MAX_BATCH:
                 outgoing = self._sealed(self._waiting.popleft())
