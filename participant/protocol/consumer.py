@@ -168,6 +168,15 @@ def _told(state: PartyJob, found: JobSummary, context: Context) -> Move:
     is_ready = found.state in {JobStage.COMPUTED, JobStage.DELIVERED}
     if state.is_recovered and is_ready and state.manifest:
         return Transition(state, (Send(MANAGER, JobCollect(job=state.job)),))
+    has_begun = is_ready or found.state is JobStage.STARTED
+    if has_begun and not state.manifest and context.now_ms >= state.deadline:
+        word = Ending(
+            Outcome.FAILED,
+            FailureCode.DEADLINE,
+            MANAGER,
+            "the job began without this party: the manager's start did not arrive",
+        )
+        return end(state, word, context)
     return Transition(state)
 
 

@@ -769,6 +769,27 @@ def test_a_silent_manager_is_not_waited_for_beyond_the_deadline() -> None:
     assert (ending.code, ending.party) == (FailureCode.DEADLINE, "manager")
 
 
+@pytest.mark.parametrize("stage", [JobStage.STARTED, JobStage.COMPUTED])
+def test_a_job_that_began_without_its_consumer_is_over_at_the_deadline(
+    stage: JobStage,
+) -> None:
+    """Its start was lost: the user reads that, and not that nobody answered."""
+    case = Case()
+    side = asking(case)
+    side.hear(case.offer(side.member))
+    side.hear(standing(case, stage))
+    before = side.job.ending
+    side.hear(standing(case, JobStage.OFFERED), minutes=2)
+    waiting = side.job.ending
+    side.hear(standing(case, stage), minutes=2)
+    ending = side.job.ending
+
+    assert before is waiting is None
+    assert ending is not None
+    assert (ending.code, ending.party) == (FailureCode.DEADLINE, "manager")
+    assert "start did not arrive" in str(ending.reason)
+
+
 def test_a_started_job_is_asked_for_once_more_at_its_deadline() -> None:
     """The closing message may have been lost; then nobody knows the end."""
     case = Case()
