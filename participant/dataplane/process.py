@@ -4,13 +4,14 @@ FD is one end of a socketpair whose other end the control process holds. When th
 is closed, for whatever reason, this process ends.
 """
 
+import asyncio
 import logging
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import uvloop
@@ -59,6 +60,7 @@ async def serve(connection: socket.socket) -> None:
     Raises:
         FrameworkError: the control process sent what it must not: a bug.
     """
+    asyncio.get_running_loop().set_exception_handler(loop_error)
     stream = await IpcStream.over(connection)
     plane = DataPlane(stream.send, SystemClock(), Times())
     try:
@@ -70,6 +72,19 @@ async def serve(connection: socket.socket) -> None:
     finally:
         await plane.close()
         stream.close()
+
+
+def loop_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+    """Note what the event loop met where nobody waits for it.
+
+    When a link is given up in the middle of its handshake, uvloop still tries to write
+    TLS's last words into the closed socket and complains.
+    """
+    error = context.get("exception")
+    if isinstance(error, RuntimeError) and "closed" in str(error):
+        _log.debug("link given up", extra={"reason": str(error)})
+        return
+    loop.default_exception_handler(dict(context))
 
 
 def main(arguments: Sequence[str]) -> int:
