@@ -19,13 +19,14 @@ COVERAGE := --cov --cov-report=term --cov-fail-under=100
 OF ?= $(BIN)/python
 SBOM ?= sbom.json
 
-.PHONY: help setup rabbitmq postgresql demo test compose-test bench screenshots sbom clean
+.PHONY: help setup rabbitmq postgresql demo test compose-test mutants bench screenshots sbom clean
 
 help:
 	@echo 'make setup   virtual environment in .venv, and RabbitMQ'
 	@echo 'make demo    a whole realm on this machine answers four questions'
 	@echo 'make test    every check and test, with a real broker'
 	@echo 'make compose-test   the container deployment, in a container engine (root only)'
+	@echo 'make mutants  remove each check of the protocol in turn: which tests fall'
 	@echo 'make bench   measure everything, each figure beside its floor'
 	@echo 'make screenshots  pictures of the monitors, with Chromium'
 	@echo 'make sbom    a bill of materials (CycloneDX) of what is installed: sbom.json'
@@ -85,6 +86,9 @@ test: setup postgresql
 compose-test: setup
 	tests/compose/prepare_engine
 	$(BIN)/python -m pytest tests/compose
+
+mutants: setup
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)

@@ -283,6 +283,23 @@ def test_a_body_shorter_than_a_signature_is_dropped() -> None:
     assert reason_of(prefix + header + bytes(10)) is DropReason.UNSEAL
 
 
+@pytest.mark.parametrize(
+    ("header_length", "body_length"),
+    [
+        (envelope.MAX_HEADER_BYTES + 1, 100),
+        (100, envelope.MAX_BODY_BYTES + 1),
+    ],
+)
+def test_header_and_body_each_have_their_bound(
+    header_length: int, body_length: int
+) -> None:
+    """Also where both together would be within the sum."""
+    prefix = envelope.PREFIX.pack(b"MPX", 1, 2, 0, header_length, body_length)
+    data = prefix + bytes(header_length + body_length)
+
+    assert reason_of(data) is DropReason.SIZE
+
+
 def test_a_message_too_large_for_the_wire_is_not_sealed() -> None:
     """The sender finds out, not the receiver."""
     with pytest.raises(DecodeError, match="too large"):

@@ -95,6 +95,9 @@ def test_a_claim_enrols_then_provisions_then_answers() -> None:
         ({"pwhash": "!" * 48}, ErrorCode.UNAUTHENTICATED),
         ({"pwhash": "é" * 48}, ErrorCode.UNAUTHENTICATED),
         ({"token_id": b"x" * 8}, ErrorCode.UNAUTHENTICATED),
+        ({"role": Role.CLIENT}, ErrorCode.UNAUTHENTICATED),
+        ({"sig_pk": bytes(32)}, ErrorCode.UNAUTHENTICATED),
+        ({"kem_pk": bytes(32)}, ErrorCode.UNAUTHENTICATED),
     ],
 )
 def test_a_request_that_is_not_right_changes_nothing(
@@ -106,6 +109,29 @@ def test_a_request_that_is_not_right_changes_nothing(
 
     assert after.state == FRESH
     assert after.effects == (Refuse(code, MID),)
+
+
+def test_a_request_under_another_name_or_of_no_token_is_refused() -> None:
+    """The broker user of one token registers with that token alone."""
+    other = step(FRESH, _received(REQUEST, f"enrol:{'11' * 8}"), NOW, DESK)
+    unknown = step(None, _received(REQUEST), NOW, DESK)
+    refusal = (Refuse(ErrorCode.UNAUTHENTICATED, MID),)
+
+    assert (other.state, other.effects) == (FRESH, refusal)
+    assert (unknown.state, unknown.effects) == (None, refusal)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"principal": Principal("MPC_server_005")}, {"serial": 8}]
+)
+def test_reg_done_of_something_else_is_refused(changes: dict[str, object]) -> None:
+    """Another name or another certificate than was given."""
+    claimed, done = _claimed(), DONE.model_copy(update=changes)
+    refusal = (Refuse(ErrorCode.UNAUTHENTICATED, MID),)
+
+    assert step(claimed, _received(done, SERVER), NOW, DESK).effects == refusal
+    assert step(FRESH, _received(DONE, SERVER), NOW, DESK).effects == refusal
+    assert step(None, _received(DONE, SERVER), NOW, DESK).effects == refusal
 
 
 def test_a_token_that_ended_is_refused_whatever_is_shown() -> None:

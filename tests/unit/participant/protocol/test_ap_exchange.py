@@ -322,9 +322,9 @@ def test_63_newer_endorsement_of_the_same_identity_is_taken() -> None:
 
 def test_63_endorsement_without_signature_is_none() -> None:
     """Both or nothing."""
-    half = {"endorse": endorsement()["endorse"]}
-    with pytest.raises(RemoteProtocolError, match="did not endorse"):
-        admitted(asked(**half), job=renewed())
+    for half in ("endorse", "endorse_sig"):
+        with pytest.raises(RemoteProtocolError, match="did not endorse"):
+            admitted(asked(**{half: endorsement()[half]}), job=renewed())
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,35 @@ def test_43_an_answer_that_differs_from_what_was_asked_is_refused(
         exchange.accept(exchange.reply(**changes))
 
 
+@pytest.mark.parametrize("wrong", ["principal", "role", "io", "signing", "kem"])
+def test_a_newer_certificate_of_something_else_is_refused(wrong: str) -> None:
+    """It must say what the old one says, for longer."""
+    exchange = Exchange()
+    me, other = exchange.identity, exchange.world.join("Other001", Role.CLIENT)
+    signing, kem = other.identity.signing, other.identity.kem
+    certify = exchange.world.certify
+    certs = {
+        "principal": certify("Liberty002", me.role, me.io, me.signing, me.kem),
+        "role": certify(me.principal, Role.MPCS, me.io, me.signing, me.kem),
+        "io": certify(me.principal, me.role, Io.BOTH, me.signing, me.kem),
+        "signing": certify(me.principal, me.role, me.io, signing, me.kem),
+        "kem": certify(me.principal, me.role, me.io, me.signing, kem),
+    }
+    with pytest.raises(RemoteProtocolError, match="somebody else's certificate"):
+        exchange.accept(exchange.reply(cert=certs[wrong]))
+
+
+def test_a_newer_certificate_of_ones_own_is_kept() -> None:
+    """From then on it is what the identity has."""
+    exchange = Exchange()
+    me = exchange.identity
+    cert = exchange.world.certify(me.principal, me.role, me.io, me.signing, me.kem)
+    reply = exchange.reply(cert=cert)
+    _, kept = as_exchange.accept(exchange.asking, me, reply, exchange.context)
+
+    assert kept == cert
+
+
 def test_a_leaf_for_another_key_or_by_another_authority_is_refused() -> None:
     """Nobody else's links may look like this participant's."""
     exchange, other = Exchange(), Exchange()

@@ -364,6 +364,35 @@ def test_without_a_manager_key_in_time_everything_is_refused() -> None:
     assert refuse.code is RefusalCode.INTERNAL
 
 
+def test_duties_are_within_the_certificate_and_the_spec() -> None:
+    """Whatever the manager says, and says to all alike."""
+    case = Case()
+    both = (Duty.INPUT, Duty.OUTPUT)
+    other = case.world.join("Other001", Role.CLIENT, Io.BOTH)
+    case.sources.append(other)
+    asker = case.side(case.consumer)
+    asker.feed(case.asked)
+    deprived = Case()
+    deprived.consumer.identity = replace(deprived.consumer.identity, io=Io.BOTH)
+    own = deprived.side(deprived.consumer)
+    own.feed(deprived.asked)
+    codes = []
+    for world, side, duties in (
+        (case, asker, both),
+        (case, case.side(other), both),
+        (deprived, own, (Duty.INPUT,)),
+    ):
+        roster = tuple(
+            entry.model_copy(update={"duties": duties})
+            if entry.p == side.member.name
+            else entry
+            for entry in world.offer(side.member).roster
+        )
+        codes.append(refused_offer(side, world, duties=duties, roster=roster).code)
+
+    assert codes == [RefusalCode.SPEC_INVALID] * 3
+
+
 def test_the_result_goes_to_the_consumer_and_nobody_else() -> None:
     """Not to another party, and not to nobody."""
     case = Case()

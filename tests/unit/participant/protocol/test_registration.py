@@ -65,7 +65,9 @@ def test_21_a_repeated_request_is_the_same() -> None:
     assert enrolment.request() == enrolment.request()
 
 
-@pytest.mark.parametrize("wrong", ["nonce", "principal", "keys", "role", "io", "realm"])
+@pytest.mark.parametrize(
+    "wrong", ["nonce", "principal", "signing", "kem", "role", "io", "realm"]
+)
 def test_an_answer_to_something_else_is_refused(wrong: str) -> None:
     """Nothing of it is kept."""
     world = World()
@@ -75,12 +77,17 @@ def test_an_answer_to_something_else_is_refused(wrong: str) -> None:
     changes: dict[str, dict[str, object]] = {
         "nonce": {"nonce": bytes(16)},
         "principal": {"principal": Principal("Liberty002")},
-        "keys": {
+        "signing": {
             "cert": world.certify(
-                "Liberty001", Role.CLIENT, Io.INPUT, other.signing, other.kem
+                "Liberty001", Role.CLIENT, Io.INPUT, other.signing, enrolment.kem
             )
         },
-        "role": {"cert": world.certify("Liberty001", Role.MPCS, None, *own)},
+        "kem": {
+            "cert": world.certify(
+                "Liberty001", Role.CLIENT, Io.INPUT, enrolment.signing, other.kem
+            )
+        },
+        "role": {"cert": world.certify("Liberty001", Role.MPCS, Io.INPUT, *own)},
         "io": {"cert": world.certify("Liberty001", Role.CLIENT, Io.BOTH, *own)},
         "realm": {"realm_desc": World(seed="other").descriptor()},
     }

@@ -37,6 +37,11 @@ def test_09_the_same_number_with_another_mid_is_equivocation() -> None:
     assert judge(window, 2, OTHER, None, None) is Verdict.EQUIVOCATION
 
 
+def test_09_a_number_whose_digest_is_kept_is_never_handled_again() -> None:
+    """Whatever the window says: one that was lost, for instance."""
+    assert judge(Window(), 2, OTHER, None, DIGEST) is Verdict.EQUIVOCATION
+
+
 def test_11_left_of_the_window_is_stale_and_a_gap_is_counted() -> None:
     """A gap of ten thousand is handled and counted as evidence of loss."""
     window = handled([1, 10_002])

@@ -1,0 +1,1 @@
+"""Which tests fall when a check of the protocol is removed."""
