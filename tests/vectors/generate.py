@@ -10,6 +10,7 @@ from shared.crypto.keys import KemKey, SigningKey
 from shared.envelope import Addressing, Clear, KemSeal, SessionSeal, seal
 from shared.messages import CATALOGUE, Suite, Way
 from shared.names import MANAGER, Fingerprint, MessageId, SessionId
+from tests.vectors.refusals import refusals
 from tests.vectors.samples import (
     FINGERPRINT,
     JOB,
@@ -78,6 +79,7 @@ def main() -> None:
         "structures.json",
         {name: {"packed": value.pack().hex()} for name, value in structures.items()},
     )
+    _append("refusals.json", refusals())
     _append("envelopes.json", {name: _envelope(name) for name in MESSAGES})
 
 

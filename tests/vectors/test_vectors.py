@@ -3,19 +3,42 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from participant.protocol.ap_exchange import Client, ServedJob, admit
+from participant.protocol.peer_hello import LinkFacts
 from shared import envelope
+from shared import token as tokens
+from shared.clock import from_ms
 from shared.crypto.keys import KemKey, SigningKey
-from shared.envelope import Addressing, Clear, SessionSeal
-from shared.messages import CATALOGUE, Rule, read, unpack
-from shared.names import MANAGER, Fingerprint, KeyId, MessageId, SessionId
+from shared.envelope import Addressing, Clear, DroppedError, DropReason, SessionSeal
+from shared.errors import ConfigError, RemoteProtocolError
+from shared.messages import CATALOGUE, Limits, Rule, read, unpack
+from shared.names import (
+    MANAGER,
+    Duty,
+    Fingerprint,
+    Io,
+    JobId,
+    KeyId,
+    MessageId,
+    Principal,
+    Realm,
+    Role,
+    SessionId,
+    duties_allowed,
+)
+from shared.protocol.machine import Context
+from shared.protocol.window import Verdict, Window, judge
+from tests.vectors.refusals import refusals
 from tests.vectors.samples import JOB, MESSAGES, NOW, SOURCE, STRUCTURES, octets
 
 FOLDER = Path(__file__).parent
 ENVELOPES = json.loads((FOLDER / "envelopes.json").read_text())
 PACKED = json.loads((FOLDER / "structures.json").read_text())
+REFUSALS = json.loads((FOLDER / "refusals.json").read_text())
 
 
 @dataclass(frozen=True)
@@ -114,3 +137,153 @@ def test_an_envelope_seals_to_its_vector(name: str) -> None:
     )
 
     assert bytes.fromhex(vector["envelope"]) == sealed
+
+
+@dataclass(frozen=True)
+class Known:
+    """A directory with what a vector says that its receiver knows."""
+
+    state: dict[str, Any]
+
+    def knows(self, header: envelope.Header, rule: Rule) -> bool:
+        """Whoever is listed."""
+        return header.s in self.state["senders"] and bool(rule)
+
+    def session_key(self, header: envelope.Header) -> bytes:
+        """Of the sender's own session."""
+        assert header.sid is not None
+        key = self.state["sessions"].get(header.sid.hex())
+        if key is None:
+            raise DroppedError(DropReason.SESSION, header)
+        return bytes.fromhex(key)
+
+    def kem_keys(self) -> tuple[KemKey, ...]:
+        """All that are listed."""
+        secrets = self.state["kem_secrets"]
+        return tuple(KemKey.from_bytes(bytes.fromhex(each)) for each in secrets)
+
+    def verify_key(self, header: envelope.Header, payload: bytes) -> bytes | None:
+        """The sender's, whatever key id the header names."""
+        assert payload is not None
+        return bytes.fromhex(self.state["senders"][header.s]["key"])
+
+
+def received(vector: dict[str, Any]) -> str:
+    """Walk the receiver pipeline; return why it stops, or that it does not."""
+    state = vector["receiver"]
+    known = Known(state)
+    try:
+        sealed = envelope.parse(bytes.fromhex(vector["envelope"]))
+        envelope.check(sealed, state["me"], known, state["now_ms"])
+        realm = Fingerprint(bytes.fromhex(state["fingerprint"]))
+        proven = envelope.prove(sealed, known, realm)
+        header = proven.header
+        window = Window()
+        for number in state["window"]["seen"]:
+            window = window.with_seen(number)
+        handled = state["handled"].get(header.mid.hex())
+        verdict = judge(
+            window,
+            header.seq,
+            proven.digest,
+            None if handled is None else bytes.fromhex(handled),
+            None,
+        )
+        if header.sid is not None and verdict is not Verdict.HANDLE:
+            return str(verdict.value)
+        envelope.message_of(proven)
+    except DroppedError as error:
+        return str(error.reason.value)
+    sender = state["senders"][header.s]
+    role, io = Role(sender["role"]), Io(sender["io"]) if sender["io"] else None
+    duties = duties_allowed(role, io)
+    is_allowed = role in sealed.rule.roles and sealed.rule.duty in {None, *duties}
+    return "ok" if is_allowed else "forbidden"
+
+
+def admitted(vector: dict[str, Any]) -> str:
+    """Let the AP exchange's server half decide."""
+    state = vector["server"]
+    clients = {
+        Principal(name): Client(
+            bytes.fromhex(each["spki"]),
+            bytes.fromhex(each["key"]),
+            frozenset(Duty(duty) for duty in each["duties"]),
+        )
+        for name, each in state["clients"].items()
+    }
+    octets_of = {
+        name: bytes.fromhex(value)
+        for name, value in state.items()
+        if isinstance(value, str) and name not in {"server", "realm", "peer_name"}
+    }
+    job = ServedJob(
+        server=Principal(state["server"]),
+        realm=Realm(state["realm"]),
+        fingerprint=Fingerprint(octets_of["fingerprint"]),
+        job=JobId(octets_of["job"]),
+        epoch=state["epoch"],
+        manifest_hash=octets_of["manifest_hash"],
+        ticket_key=octets_of["ticket_key"],
+        clients=clients,
+    )
+    facts = LinkFacts(
+        octets_of["own_leaf"],
+        octets_of["peer_leaf"],
+        octets_of["own_spki"],
+        octets_of["peer_spki"],
+        state["peer_name"],
+    )
+    now = Context(from_ms(state["now_ms"]), bytes)
+    spent = frozenset(bytes.fromhex(each) for each in state["spent"])
+    limits = Limits(max_frame=1 << 20, max_bytes=1 << 20)
+    try:
+        body = bytes.fromhex(vector["body"])
+        admit(job, facts, octets_of["server_nonce"], body, spent, limits, now)
+    except RemoteProtocolError:
+        return "closed"
+    return "admitted"
+
+
+def token_read(vector: dict[str, Any]) -> str:
+    """Read an enrolment token."""
+    try:
+        tokens.parse(vector["token"])
+    except ConfigError:
+        return "refused"
+    return "ok"
+
+
+@pytest.mark.parametrize("name", sorted(REFUSALS))
+def test_what_has_to_be_refused_is_refused_for_its_reason(name: str) -> None:
+    """And what stands beside it, and has to be taken, is taken."""
+    vector = REFUSALS[name]
+    replay = {"envelope": received, "ap.req": admitted, "token": token_read}
+
+    assert replay[vector["kind"]](vector) == vector["expected"]
+
+
+def test_every_reason_that_bytes_can_give_has_a_vector() -> None:
+    """The others come from AMQP's properties, from a rate, or from what is stored."""
+    seen = {each["expected"] for each in REFUSALS.values() if "receiver" in each}
+    unseen = {
+        DropReason.USER_ID: "a property of the AMQP delivery",
+        DropReason.COPIES: "likewise",
+        DropReason.RATE: "how much came before",
+        DropReason.SUPERSEDED: "a later session of the sender",
+        DropReason.REPLAY: "a nonce that was used",
+    }
+
+    assert seen - {"ok"} == set(DropReason) - set(unseen)
+
+
+def test_the_vectors_are_those_that_the_samples_make() -> None:
+    """Sealing to a public key draws randomness; nothing else does."""
+    fresh = refusals()
+
+    assert set(fresh) == set(REFUSALS)
+    assert {
+        name
+        for name, vector in fresh.items()
+        if vector != REFUSALS[name] and "sealed" not in name
+    } == set()
