@@ -19,7 +19,7 @@ COVERAGE := --cov --cov-report=term --cov-fail-under=100
 OF ?= $(BIN)/python
 SBOM ?= sbom.json
 
-.PHONY: help setup rabbitmq postgresql demo test compose-test mutants bench screenshots sbom clean
+.PHONY: help setup rabbitmq postgresql demo test compose-test mutants fuzz bench screenshots sbom clean
 
 help:
 	@echo 'make setup   virtual environment in .venv, and RabbitMQ'
@@ -27,6 +27,7 @@ help:
 	@echo 'make test    every check and test, with a real broker'
 	@echo 'make compose-test   the container deployment, in a container engine (root only)'
 	@echo 'make mutants  remove each check of the protocol in turn: which tests fall'
+	@echo 'make fuzz    a million inputs for every reader of foreign bytes'
 	@echo 'make bench   measure everything, each figure beside its floor'
 	@echo 'make screenshots  pictures of the monitors, with Chromium'
 	@echo 'make sbom    a bill of materials (CycloneDX) of what is installed: sbom.json'
@@ -90,6 +91,10 @@ compose-test: setup
 mutants: setup
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --editable '.[dev,fuzz]'
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -103,5 +108,5 @@ sbom: $(READY)
 
 clean:
 	rm -rf .venv .rabbitmq .rabbitmq.new .engine build *.egg-info .coverage .coverage.* htmlcov \
-	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache sbom.json
+	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache sbom.json fuzz-findings
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ from typing import Final
 from shared.crypto.derivation import equal, fingerprint
 from shared.crypto.keys import kid, verify
 from shared.errors import (
+    ConfigError,
     CryptoError,
     DecodeError,
     RefusedError,
@@ -97,7 +98,7 @@ def check_descriptor(
         if not equal(fingerprint(check_realm(body.realm), body.root), pinned):
             raise RemoteProtocolError("a realm descriptor of another realm")
         verify(body.root, _REALM_LABEL, signed.rd, signed.sig)
-    except (DecodeError, CryptoError) as error:
+    except (DecodeError, CryptoError, ConfigError) as error:
         raise RemoteProtocolError("not a realm descriptor of this realm") from error
     if body.epoch < min_epoch:
         raise RemoteProtocolError(

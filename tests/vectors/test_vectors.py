@@ -201,9 +201,8 @@ def received(vector: dict[str, Any]) -> str:
     return "ok" if is_allowed else "forbidden"
 
 
-def admitted(vector: dict[str, Any]) -> str:
-    """Let the AP exchange's server half decide."""
-    state = vector["server"]
+def served_job(state: dict[str, Any]) -> tuple[ServedJob, LinkFacts]:
+    """Return what an MPC server knows of a job and of a link."""
     clients = {
         Principal(name): Client(
             bytes.fromhex(each["spki"]),
@@ -212,34 +211,33 @@ def admitted(vector: dict[str, Any]) -> str:
         )
         for name, each in state["clients"].items()
     }
-    octets_of = {
-        name: bytes.fromhex(value)
-        for name, value in state.items()
-        if isinstance(value, str) and name not in {"server", "realm", "peer_name"}
-    }
     job = ServedJob(
         server=Principal(state["server"]),
         realm=Realm(state["realm"]),
-        fingerprint=Fingerprint(octets_of["fingerprint"]),
-        job=JobId(octets_of["job"]),
+        fingerprint=Fingerprint(bytes.fromhex(state["fingerprint"])),
+        job=JobId(bytes.fromhex(state["job"])),
         epoch=state["epoch"],
-        manifest_hash=octets_of["manifest_hash"],
-        ticket_key=octets_of["ticket_key"],
+        manifest_hash=bytes.fromhex(state["manifest_hash"]),
+        ticket_key=bytes.fromhex(state["ticket_key"]),
         clients=clients,
     )
-    facts = LinkFacts(
-        octets_of["own_leaf"],
-        octets_of["peer_leaf"],
-        octets_of["own_spki"],
-        octets_of["peer_spki"],
-        state["peer_name"],
+    own_leaf, peer_leaf, own_spki, peer_spki = (
+        bytes.fromhex(state[name])
+        for name in ("own_leaf", "peer_leaf", "own_spki", "peer_spki")
     )
+    return job, LinkFacts(own_leaf, peer_leaf, own_spki, peer_spki, state["peer_name"])
+
+
+def admitted(vector: dict[str, Any]) -> str:
+    """Let the AP exchange's server half decide."""
+    state = vector["server"]
+    job, facts = served_job(state)
     now = Context(from_ms(state["now_ms"]), bytes)
     spent = frozenset(bytes.fromhex(each) for each in state["spent"])
     limits = Limits(max_frame=1 << 20, max_bytes=1 << 20)
+    nonce, body = bytes.fromhex(state["server_nonce"]), bytes.fromhex(vector["body"])
     try:
-        body = bytes.fromhex(vector["body"])
-        admit(job, facts, octets_of["server_nonce"], body, spent, limits, now)
+        admit(job, facts, nonce, body, spent, limits, now)
     except RemoteProtocolError:
         return "closed"
     return "admitted"

@@ -34,6 +34,7 @@ def test_48_rollback_other_root_and_altered_descriptors_are_refused() -> None:
     refused = (
         world.descriptor(root=stranger),
         world.descriptor(realm="other"),
+        world.descriptor(realm="=ther"),
         world.descriptor(min_ver=2),
         world.descriptor(keys=(wrong_id,)),
         SignedRealm(rd=honest.rd, sig=bytes(64)),

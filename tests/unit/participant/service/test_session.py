@@ -7,8 +7,9 @@ import pytest
 from participant.protocol.as_exchange import Session
 from participant.service.session import Mail
 from shared import envelope
-from shared.envelope import Addressing, DropReason, SessionSeal
-from shared.messages import JobState, JobTickets, Message, Revoked
+from shared.crypto.keys import SigningKey
+from shared.envelope import Addressing, Clear, DropReason, SessionSeal
+from shared.messages import JobState, JobTickets, Message, RealmDescriptor, Revoked
 from shared.messages.job import CollectTicket
 from shared.names import MANAGER, Io, JobId, MessageId, Principal, Role, SessionId
 from shared.transport.base import Delivery
@@ -114,6 +115,24 @@ def test_what_is_for_consumers_is_taken_by_consumers(
     assert heard == (
         ["job.state", "job.tickets"] if taken else [DropReason.FORBIDDEN] * 2
     )
+
+
+def test_a_descriptor_of_a_realm_that_has_no_name_is_dropped() -> None:
+    """Its own key signs the envelope, so anybody at the broker may make one."""
+    inbox = Inbox()
+    signed = inbox.world.descriptor(realm="=ther")
+    inbox.world.manager = SigningKey.from_seed(bytes(32))
+    body = envelope.seal(
+        RealmDescriptor(rd=signed.rd, sig=signed.sig),
+        Addressing(
+            MANAGER, inbox.identity.principal, MessageId(bytes(16)), NOW_MS, 60_000
+        ),
+        Clear(),
+        inbox.world.manager,
+        inbox.world.fingerprint,
+    )
+
+    assert inbox.hear(body) == DropReason.SIGNATURE
 
 
 def test_an_envelope_by_another_key_of_the_same_realm_is_dropped() -> None:
