@@ -66,7 +66,10 @@ from tests.unit.manager.protocol.test_registration import (
     _received,
 )
 
-OTHER_KEYS: dict[str, object] = {"sig_pk": REQUEST.sig_pk[::-1], "kem_pk": KEM.public[::-1]}
+OTHER_KEYS: dict[str, object] = {
+    "sig_pk": REQUEST.sig_pk[::-1],
+    "kem_pk": KEM.public[::-1],
+}
 STEPS = settings(
     max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
 )
