@@ -146,8 +146,8 @@ def test_a_process_that_runs_is_used_and_left_as_it_is(live: LiveRealm) -> None:
 
 
 def test_what_was_left_can_be_waited_for_and_given_up(live: LiveRealm) -> None:
-    """A timeout leaves the job, and so does the end of the block."""
-    with held(live.data_pid("server1")):
+    """A timeout leaves the job, and so does the end of the block before it starts."""
+    with held(live.pid("server1")):  # which does not answer the offer
         with Analyst(live.home(VISITOR)) as analyst:
             job = analyst.runmpc(
                 "mean", dataset="visits", columns="mdvis", location="here"
