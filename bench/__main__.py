@@ -65,7 +65,7 @@ def bench(
     """Measure PARTS of the framework, all of them unless some are named.
 
     Everything runs in a realm of its own that ends with the command. The whole
-    takes about a quarter of an hour.
+    takes some five minutes on two cores.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     progress = Console(stderr=True)

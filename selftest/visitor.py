@@ -152,8 +152,7 @@ class Visitor:
 
     async def is_served(self) -> bool:
         """Say whether an honest question is answered."""
-        mid = new_mid()
-        await self.post(self.sealed(JobQuery(), mid=mid))
+        await self.post(self.sealed(JobQuery()))
         answer = await self.hear(lambda heard: isinstance(heard.message, JobState))
         return answer is not None
 

@@ -81,7 +81,7 @@ def loop_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, object]) -
     TLS's last words into the closed socket and complains.
     """
     error = context.get("exception")
-    if isinstance(error, RuntimeError) and "closed" in str(error):
+    if isinstance(error, RuntimeError) and "handler is closed" in str(error):
         _log.debug("link given up", extra={"reason": str(error)})
         return
     loop.default_exception_handler(dict(context))

@@ -15,7 +15,7 @@ from participant.dataplane.process import loop_error
             RuntimeError("unable to perform operation on <X>; the handler is closed"),
             False,
         ),
-        (RuntimeError("something else"), True),
+        (RuntimeError("Event loop is closed"), True),
         (ValueError("a bug of ours, closed"), True),
     ],
 )
